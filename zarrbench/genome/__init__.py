@@ -1,0 +1,1 @@
+"""The reference sequence, the gene table, and the windows around genes."""

@@ -1,0 +1,1 @@
+"""Phased genotypes: from VCF to a VCF Zarr store, its checks, and the variants of a window."""

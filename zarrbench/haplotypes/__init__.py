@@ -1,0 +1,1 @@
+"""Personal sequences: phased alleles substituted into the reference, each distinct one once."""

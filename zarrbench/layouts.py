@@ -1,0 +1,183 @@
+"""The registry of stores: every variable with its dims, dtype and one-line meaning.
+
+Raise a layout's version when a reader of the old one would misread the new one. Strings are of
+variable length. Positions at rest are those of the user's tables: `tss`, `start` and `end` are
+1-based as in GTF and VCF; `zarrbench.genome.coordinates` alone converts them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from zarrbench.errors import StoreLayoutError
+
+# numpy's dtype kinds that serve for each kind of variable in the tables below
+_KINDS = {"string": "OUT", "float": "f", "int": "iu", "bool": "b"}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of a store. `kind` is string, float, int or bool; widths are the writer's choice."""
+
+    dims: tuple[str, ...]
+    kind: str
+    meaning: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a store of one family holds; extra variables are allowed, missing ones are not."""
+
+    name: str
+    version: int
+    variables: Mapping[str, Variable]
+
+    def attributes(self) -> dict[str, Any]:
+        return {"format": f"zarrbench.{self.name}", "format_version": self.version}
+
+    def check_version(self, attributes: Mapping[str, Any], path: Path) -> None:
+        """Refuse a store of another format or version."""
+        expected = self.attributes()
+        if attributes.get("format") != expected["format"]:
+            raise StoreLayoutError(
+                f"{path} is not a {expected['format']} store: its format attribute is "
+                f"{attributes.get('format')!r}; point to the right folder or build the store again"
+            )
+        if attributes.get("format_version") != self.version:
+            raise StoreLayoutError(
+                f"{path} has format version {attributes.get('format_version')!r}, this zarrbench "
+                f"reads version {self.version}; build it again, or use the zarrbench that wrote it"
+            )
+
+    def check(self, dataset: xr.Dataset, path: Path) -> None:
+        """Refuse a dataset that lacks a variable or holds one of another shape or type."""
+        for name, variable in self.variables.items():
+            if name not in dataset.variables:
+                if variable.optional:
+                    continue
+                raise StoreLayoutError(
+                    f"{path} lacks the variable {name!r} ({variable.meaning}); build it again"
+                )
+            found = dataset[name]
+            if found.dims != variable.dims or found.dtype.kind not in _KINDS[variable.kind]:
+                raise StoreLayoutError(
+                    f"{path} holds {name!r} as {found.dtype} {found.dims}, expected "
+                    f"{variable.kind} {variable.dims}; build it again"
+                )
+
+    def described(self, dataset: xr.Dataset) -> xr.Dataset:
+        """Return `dataset` with each variable's meaning in its attributes and plain strings."""
+        described = dataset.copy()
+        for name, variable in self.variables.items():
+            if name not in described.variables:
+                continue
+            if variable.kind == "string":
+                text = np.asarray(described[name].values, dtype=object)
+                described[name] = (variable.dims, text, described[name].attrs)
+            described[name].attrs["description"] = variable.meaning
+        return described
+
+
+_GENE_COORDINATES = {
+    "gene": Variable(("gene",), "string", "gene id without version, unique"),
+    "gene_name": Variable(("gene",), "string", "gene symbol; not unique"),
+    "contig": Variable(("gene",), "string", "contig, as the reference names it"),
+    "tss": Variable(("gene",), "int", "transcription start site, 1-based"),
+    "strand": Variable(("gene",), "string", "+ or -"),
+}
+
+GENES = Layout(
+    "genes",
+    1,
+    {
+        **_GENE_COORDINATES,
+        "gene_id_version": Variable(("gene",), "string", "gene id as the annotation writes it"),
+        "start": Variable(("gene",), "int", "first base of the gene, 1-based"),
+        "end": Variable(("gene",), "int", "last base of the gene, 1-based inclusive"),
+        "biotype": Variable(("gene",), "string", "gene type of the annotation, may be empty"),
+    },
+)
+
+EXPRESSION = Layout(
+    "expression",
+    1,
+    {
+        "gene": Variable(("gene",), "string", "gene id without version, unique"),
+        "gene_id_version": Variable(("gene",), "string", "gene id as the table writes it"),
+        "sample": Variable(("sample",), "string", "sample id as the table writes it, unique"),
+        "individual": Variable(
+            ("sample",), "string", "id of the same person in the genotypes, from the sample map"
+        ),
+        "expression": Variable(("gene", "sample"), "float", "expression as given, NaN if missing"),
+        "covariates": Variable(
+            ("covariate", "sample"), "float", "covariates as given, NaN if missing", optional=True
+        ),
+    },
+)
+
+REFERENCE = Layout("reference", 1, {})  # one uint8 array a contig: see genome.reference
+
+PREDICTIONS = Layout(
+    "predictions",
+    1,
+    {
+        **_GENE_COORDINATES,
+        "individual": Variable(("individual",), "string", "sample id of the genotype store"),
+        "haplotype": Variable(("haplotype",), "int", "0 = first allele of the VCF call, 1 = second"),
+        "track": Variable(("track",), "string", "unique identifier of the model output"),
+        "track_description": Variable(("track",), "string", "what the track measures; not unique"),
+        "track_index": Variable(("track",), "int", "0-based column of the model output"),
+        "prediction": Variable(
+            ("gene", "individual", "haplotype", "track"), "float", "readout of the model; NaN = not done"
+        ),
+        "reference_prediction": Variable(
+            ("gene", "track"), "float", "readout of the model for the reference sequence"
+        ),
+    },
+)
+
+GENE_STATISTICS = Layout(
+    "gene_statistics",
+    1,
+    {
+        **_GENE_COORDINATES,
+        "n_individuals": Variable(("gene",), "int", "people with prediction and expression"),
+        "n_variants": Variable(("gene",), "int", "variants substituted inside the model's window"),
+        "n_distinct_haplotypes": Variable(("gene",), "int", "distinct personal sequences"),
+        "reference_prediction": Variable(("gene",), "float", "readout for the reference sequence"),
+        "mean_observed": Variable(("gene",), "float", "mean expression"),
+        "sd_observed": Variable(("gene",), "float", "standard deviation of expression, ddof 0"),
+        "mean_predicted": Variable(("gene",), "float", "mean prediction of the people"),
+        "sd_predicted": Variable(("gene",), "float", "standard deviation of the predictions, ddof 0"),
+        "r": Variable(("gene",), "float", "Pearson r of predicted and observed; NaN if one is constant"),
+        "p_r": Variable(("gene",), "float", "two-sided p of r, Student's t with n - 2 d.f."),
+        "null_mean": Variable(("gene",), "float", "mean |r| of the random predictors"),
+        "null_sd": Variable(("gene",), "float", "standard deviation of those |r|, ddof 0"),
+        "null_rms": Variable(("gene",), "float", "root mean square of those |r|"),
+        "null_n_variants": Variable(("gene",), "int", "polymorphic variants behind the null"),
+        "null_effective_variants": Variable(
+            ("gene",), "float", "participation ratio of the genotype covariance: about how many "
+            "independent variants carry the null"
+        ),
+        "null_degenerate": Variable(("gene",), "bool", "the null has no spread: p is set to 1"),
+        "statistic": Variable(("statistic",), "string", "name of the null statistic"),
+        "null_t": Variable(("gene", "statistic"), "float", "test statistic (NaN for empirical)"),
+        "null_p": Variable(("gene", "statistic"), "float", "p against the gene's own null"),
+        "null_q": Variable(("gene", "statistic"), "float", "Benjamini-Hochberg adjusted p"),
+        "significant": Variable(("gene", "statistic"), "bool", "significant under the count rule"),
+        "case": Variable(("case",), "string", "row of the haplotype policy table"),
+        "case_count": Variable(("gene", "case"), "int", "how often the case occurred in the window"),
+        "planted_sign": Variable(
+            ("gene",), "int", "simulated cohorts: 1 right-signed, -1 wrong-signed, 0 no effect planted",
+            optional=True,
+        ),
+        "recovered": Variable(
+            ("gene",), "bool", "simulated cohorts: the verdict equals what was planted", optional=True
+        ),
+    },
+)

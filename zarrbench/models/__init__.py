@@ -1,0 +1,1 @@
+"""Networks behind one protocol. Only modules of this folder import Keras or TensorFlow."""

@@ -1,0 +1,1 @@
+"""Figures, tables and the one HTML page that shows a run."""

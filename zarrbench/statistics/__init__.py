@@ -1,0 +1,1 @@
+"""Array kernels, each with a labelled wrapper. Nothing here imports models or predictions."""
