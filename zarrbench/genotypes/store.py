@@ -1,0 +1,169 @@
+"""Reading a VCF Zarr store: as an sgkit dataset, and the records of one region fast.
+
+The field names are those of the VCF Zarr specification, which sgkit shares. Any such store is
+read as it is, Zarr format 2 or 3, whoever wrote it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from zarrbench.errors import StoreLayoutError
+from zarrbench.genome.coordinates import from_one_based, map_contigs
+from zarrbench.storage import quiet_zarr
+
+REQUIRED = ("sample_id", "contig_id", "variant_contig", "variant_position", "variant_allele",
+            "call_genotype")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records whose POS lies in a region, in the order of the store.
+
+    Attributes
+    ----------
+    positions : int64 (record,)
+        0-based.
+    alleles : object (record, allele)
+        REF first; empty text where a record has fewer alleles.
+    genotypes : int8 (record, individual, 2)
+        Allele indices; -1 = missing, -2 = no second allele (haploid).
+    phased : bool (record, individual)
+        False everywhere if the store does not say.
+    """
+
+    positions: NDArray[np.int64]
+    alleles: NDArray[np.object_]
+    genotypes: NDArray[np.int8]
+    phased: NDArray[np.bool_]
+
+
+class GenotypeStore:
+    """A VCF Zarr store opened for reading.
+
+    Parameters
+    ----------
+    path : Path
+    reference_contigs : iterable of str
+        Names of the reference; the store's own are mapped to them (``1`` to ``chr1``).
+
+    Raises
+    ------
+    StoreLayoutError
+        If the store lacks a field, is not diploid, or is not sorted by contig and position.
+    ContigError
+        If its contig names cannot be mapped without doubt.
+    """
+
+    def __init__(self, path: Path, reference_contigs: Iterable[str]) -> None:
+        self.path = path
+        try:
+            with quiet_zarr():
+                self._group = zarr.open_group(path, mode="r")
+        except (FileNotFoundError, ValueError, KeyError) as error:
+            raise StoreLayoutError(f"{path} cannot be opened as VCF Zarr: {error}") from error
+        absent = [name for name in REQUIRED if name not in self._group]
+        if absent:
+            raise StoreLayoutError(f"{path} is not VCF Zarr: it lacks {', '.join(absent)}")
+        shape = self._group["call_genotype"].shape
+        if len(shape) != 3 or shape[2] != 2:
+            raise StoreLayoutError(
+                f"{path} has call_genotype of shape {shape}, expected (variants, samples, 2): "
+                f"only diploid genotypes can be made into two haplotypes"
+            )
+        self.n_variants, n_samples = int(shape[0]), int(shape[1])
+        self.samples: list[str] = [str(s) for s in self._group["sample_id"][:]]
+        if len(self.samples) != n_samples:
+            raise StoreLayoutError(f"{path} names {len(self.samples)} samples for {n_samples}")
+        self._contigs = [str(c) for c in self._group["contig_id"][:]]
+        present = [self._contigs[i] for i in sorted(set(self._index[:, 1].tolist()))]
+        self.contig_map = map_contigs(present, reference_contigs, f"the genotype store {path}")
+        #: contigs that have records but no partner in the reference
+        self.unmapped_contigs = [name for name in present if name not in self.contig_map]
+        self._id_of = {self.contig_map[n]: self._contigs.index(n) for n in self.contig_map}
+
+    @property
+    def contigs(self) -> list[str]:
+        """Contigs with records, as the reference names them."""
+        return list(self._id_of)
+
+    def dataset(self) -> xr.Dataset:
+        """Return the store as sgkit reads it, lazily."""
+        import sgkit
+
+        with quiet_zarr():
+            return sgkit.load_dataset(str(self.path))
+
+    def records(
+        self, contig: str, start: int, end: int, individuals: NDArray[np.int64] | None = None
+    ) -> Records:
+        """Return the records with start <= position < end (0-based) on a reference contig.
+
+        Only the variant chunks that the region index names are read.
+
+        Parameters
+        ----------
+        contig : str
+            As the reference names it; one without records gives an empty result.
+        start, end : int
+        individuals : int64 (individual,), optional
+            Rows of `samples` to keep, in this order; all by default.
+        """
+        first, last, positions = self._span(contig, start, end)
+        genotypes = self._group["call_genotype"][first:last]
+        if "call_genotype_phased" in self._group:
+            phased = self._group["call_genotype_phased"][first:last].astype(bool, copy=False)
+        else:
+            phased = np.zeros(genotypes.shape[:2], dtype=bool)
+        everyone = np.arange(len(self.samples))
+        if individuals is not None and not np.array_equal(individuals, everyone):
+            genotypes, phased = genotypes[:, individuals], phased[:, individuals]
+        alleles = self._group["variant_allele"][first:last].astype(object)
+        return Records(positions, alleles, genotypes.astype(np.int8, copy=False), phased)
+
+    def _span(self, contig: str, start: int, end: int) -> tuple[int, int, NDArray[np.int64]]:
+        """Return the first and last-plus-one row of a region, and the 0-based positions between."""
+        index = self._index
+        contig_id = self._id_of.get(contig, -1)
+        # index columns: chunk, contig, first and last 1-based POS of that contig in that chunk
+        touched = (index[:, 1] == contig_id) & (index[:, 2] - 1 < end) & (index[:, 3] - 1 >= start)
+        rows = index[touched]
+        if rows.size == 0:
+            return 0, 0, np.empty(0, dtype=np.int64)
+        chunk = self._group["variant_position"].chunks[0]
+        begin, stop = int(rows[0, 0]) * chunk, (int(rows[-1, 0]) + 1) * chunk
+        positions = from_one_based(self._group["variant_position"][begin:stop])
+        of_contig = self._group["variant_contig"][begin:stop] == contig_id
+        inside = np.flatnonzero(of_contig & (positions >= start) & (positions < end))
+        if inside.size == 0:
+            return 0, 0, np.empty(0, dtype=np.int64)
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        return begin + first, begin + last, positions[first:last]
+
+    @cached_property
+    def _index(self) -> NDArray[np.int64]:
+        """The region index: chunk, contig, first POS, last POS (1-based) for each contig of a chunk."""
+        if "region_index" in self._group:
+            return self._group["region_index"][:, :4].astype(np.int64)
+        return self._scan()
+
+    def _scan(self) -> NDArray[np.int64]:
+        """Make the region index of a store that has none, and check that it is sorted."""
+        contig = self._group["variant_contig"][:].astype(np.int64)
+        position = self._group["variant_position"][:].astype(np.int64)
+        step = np.diff(contig)
+        if (step < 0).any() or (np.diff(position)[step == 0] < 0).any():
+            raise StoreLayoutError(
+                f"the records of {self.path} are not sorted by contig and position; sort them with "
+                f"'bcftools sort' and convert again"
+            )
+        chunk = np.arange(position.size) // self._group["variant_position"].chunks[0]
+        starts = np.flatnonzero((np.diff(chunk, prepend=-1) != 0) | (np.diff(contig, prepend=-1) != 0))
+        ends = np.append(starts[1:], position.size) - 1
+        return np.stack([chunk[starts], contig[starts], position[starts], position[ends]], axis=1)

@@ -1,0 +1,224 @@
+"""Any Keras model (``.h5``, ``.keras``) that reads one-hot DNA, as described in YAML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from zarrbench.errors import ModelInputError
+from zarrbench.genome.bases import Codes
+from zarrbench.models.protocol import ModelSpec, Track
+from zarrbench.sources import Source
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class ExtraInput:
+    """A further input of the network: one number for all its units, or a row for each gene.
+
+    Parameters
+    ----------
+    constant : float, optional
+        The value of every unit.
+    table : Source, optional
+        TSV with a header: gene id (with or without version), then one column a unit.
+    """
+
+    constant: float | None = None
+    table: Source | None = None
+
+    def __post_init__(self) -> None:
+        if (self.constant is None) == (self.table is None):
+            raise ValueError("an extra input needs either 'constant' or 'table'")
+
+
+@dataclass(frozen=True)
+class KerasRecipe:
+    """A Keras file and how to feed it.
+
+    Parameters
+    ----------
+    name : str
+    file : Source
+    input_length, tss_index, strand_aware
+        As in `zarrbench.models.protocol.ModelSpec`.
+    tracks : tuple of Track
+        Names of the outputs, in the order of the last axis.
+    bins : int
+        Length of the middle axis of a (batch, bins, track) output; 1 for (batch, track).
+    sequence_input : str, optional
+        Name of the input that takes the sequence; needed if there are several.
+    output : str, optional
+        Name of the output to use; needed if there are several.
+    extra_inputs : dict of ExtraInput
+    channels : str
+        Letters of the one-hot axis in the network's order.
+    batch_size : int
+    """
+
+    name: str
+    file: Source
+    input_length: int
+    tss_index: int
+    strand_aware: bool
+    tracks: tuple[Track, ...]
+    bins: int = 1
+    sequence_input: str | None = None
+    output: str | None = None
+    extra_inputs: dict[str, ExtraInput] = field(default_factory=dict)
+    channels: str = "ACGT"
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if sorted(self.channels) != sorted("ACGT"):
+            raise ValueError(f"channels must hold each of A, C, G, T once, not {self.channels!r}")
+        if self.batch_size < 1:
+            raise ValueError("batch_size must be at least 1")
+
+    def spec(self) -> ModelSpec:
+        return ModelSpec(
+            name=self.name,
+            input_length=self.input_length,
+            tss_index=self.tss_index,
+            strand_aware=self.strand_aware,
+            tracks=self.tracks,
+            bins=self.bins,
+            batch_size=self.batch_size,
+        )
+
+    def sources(self) -> tuple[Source, ...]:
+        tables = [extra.table for extra in self.extra_inputs.values() if extra.table is not None]
+        return (self.file, *tables)
+
+    def load(self, files: Mapping[str, Path]) -> "KerasModel":
+        return KerasModel(self, files)
+
+
+class KerasModel:
+    """A loaded Keras file behind the model protocol."""
+
+    def __init__(self, recipe: KerasRecipe, files: Mapping[str, Path]) -> None:
+        from zarrbench.models.keras_network import FixedBatch
+
+        self.spec = recipe.spec()
+        self._path = files[recipe.file.file]
+        network, units = _adapted(recipe, self._path)
+        self._call = FixedBatch(network, recipe.batch_size)
+        self._constant: dict[str, NDArray[np.float32]] = {}
+        self._tables: dict[str, pd.DataFrame] = {}
+        for name, extra in recipe.extra_inputs.items():
+            if extra.table is None:
+                self._constant[name] = np.full(units[name], extra.constant, dtype=np.float32)
+            else:
+                self._tables[name] = _gene_table(files[extra.table.file], name, units[name])
+
+    def predict(self, codes: Codes, gene: str) -> NDArray[np.float32]:
+        """As `zarrbench.models.protocol.Model.predict`.
+
+        Raises
+        ------
+        ModelInputError
+            If the sequences have another length, or a table lacks the gene.
+        """
+        if codes.ndim != 2 or codes.shape[1] != self.spec.input_length:
+            raise ModelInputError(
+                f"the model {self.spec.name!r} reads {self.spec.input_length} bases, got sequences "
+                f"of shape {codes.shape}"
+            )
+        extra = dict(self._constant)
+        for name, table in self._tables.items():
+            if gene not in table.index:
+                raise ModelInputError(
+                    f"the table of the extra input {name!r} of {self.spec.name!r} has no gene {gene!r}"
+                )
+            extra[name] = table.loc[gene].to_numpy(dtype=np.float32)
+        outputs = self._call(codes, extra)
+        return outputs.reshape(outputs.shape[0], self.spec.bins, len(self.spec.tracks))
+
+
+def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, int]]":
+    """Load the file and put base codes in front; return it with the units of each extra input."""
+    import keras
+
+    from zarrbench.models.keras_network import OneHot, prepare_backend
+
+    prepare_backend()
+    try:
+        network = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds for a bad file
+        detail = " ".join(str(error).split())[:200]
+        raise ModelInputError(f"{path} cannot be loaded as a Keras model: {detail}") from error
+    inputs = {tensor.name: tensor for tensor in network.inputs}
+    sequence = _pick(recipe.sequence_input, [n for n in inputs if n not in recipe.extra_inputs],
+                     "sequence_input", path)  # fmt: skip
+    unexplained = set(inputs) ^ {sequence, *recipe.extra_inputs}
+    if unexplained:
+        raise ModelInputError(
+            f"{path} has the inputs {sorted(inputs)}, the recipe describes "
+            f"{sorted({sequence, *recipe.extra_inputs})}; describe each further one in extra_inputs"
+        )
+    shape = tuple(inputs[sequence].shape)
+    if len(shape) != 3 or shape[2] != 4 or shape[1] not in (None, recipe.input_length):
+        raise ModelInputError(
+            f"the input {sequence!r} of {path} has the shape {shape}, the recipe says input_length: "
+            f"{recipe.input_length}, that is (None, {recipe.input_length}, 4); correct the recipe"
+        )
+    codes = keras.Input((recipe.input_length,), dtype="uint8", name="codes")
+    extra = {n: keras.Input(tuple(inputs[n].shape[1:]), name=n) for n in recipe.extra_inputs}
+    fed = {sequence: OneHot(recipe.channels)(codes), **extra}
+    output = network([fed[tensor.name] for tensor in network.inputs])
+    output = _one_output(network, output, recipe, path)
+    _check_output(tuple(output.shape), recipe, path)
+    units = {name: int(np.prod(tensor.shape[1:])) for name, tensor in extra.items()}
+    return keras.Model({"codes": codes, **extra}, output), units
+
+
+def _one_output(network: Any, output: Any, recipe: KerasRecipe, path: Path) -> Any:
+    if isinstance(output, Mapping):
+        return output[_pick(recipe.output, list(output), "output", path)]
+    if isinstance(output, list | tuple):
+        names = list(network.output_names)
+        return output[names.index(_pick(recipe.output, names, "output", path))]
+    return output
+
+
+def _check_output(shape: tuple[int | None, ...], recipe: KerasRecipe, path: Path) -> None:
+    tracks = len(recipe.tracks)
+    allowed = [(None, recipe.bins, tracks)]
+    if recipe.bins == 1:
+        allowed.append((None, tracks))
+    if shape not in allowed:
+        raise ModelInputError(
+            f"the output of {path} has the shape {shape}, the recipe describes {tracks} tracks and "
+            f"{recipe.bins} bins, that is {allowed[-1]}; correct tracks or bins"
+        )
+
+
+def _pick(asked: str | None, present: list[str], key: str, path: Path) -> str:
+    if asked is None and len(present) == 1:
+        return present[0]
+    if asked is None or asked not in present:
+        raise ModelInputError(
+            f"{path} offers {', '.join(present)} for {key}, the recipe says {asked!r}; name one"
+        )
+    return asked
+
+
+def _gene_table(path: Path, name: str, units: int) -> pd.DataFrame:
+    from zarrbench.genome.genes import unversioned
+
+    table = pd.read_csv(path, sep="\t", index_col=0)
+    table.index = pd.Index(unversioned(table.index.astype(str)))
+    numeric = all(pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes)
+    if table.shape[1] != units or not numeric or not table.index.is_unique:
+        raise ModelInputError(
+            f"the table {path} of the extra input {name!r} needs a unique gene id and {units} "
+            f"columns of numbers; it has {table.shape[1]} columns and {len(table)} rows"
+        )
+    return table

@@ -1,0 +1,84 @@
+"""Running a Keras network on base codes: backend set-up, one-hot on the device, fixed batches.
+
+With `zarrbench.models.keras_model` and `motif_model` (which it serves) the only place that
+imports Keras. Written in `keras.ops`, so that it runs on any backend of Keras 3.
+"""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+
+from zarrbench.genome.bases import Codes
+
+
+def prepare_backend() -> None:
+    """Let TensorFlow take GPU memory as it needs it instead of all of it at first use."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
+
+
+class OneHot(keras.layers.Layer):  # type: ignore[misc]
+    """Base codes (batch, length) to one-hot (batch, length, 4); code 4 becomes a zero vector.
+
+    Parameters
+    ----------
+    channels : str
+        Order of the letters in the last axis.
+    """
+
+    def __init__(self, channels: str = "ACGT", **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.channels = channels
+        table = np.zeros((5, 4), dtype=np.float32)
+        table[["ACGT".index(letter) for letter in channels], np.arange(4)] = 1.0
+        self._table = table
+
+    def call(self, codes: object) -> object:
+        # A look-up, not ops.one_hot: backends disagree on what an index past the end means.
+        indices = keras.ops.cast(codes, "int32")
+        return keras.ops.take(keras.ops.convert_to_tensor(self._table), indices, axis=0)
+
+
+class FixedBatch:
+    """Call a Keras model of base codes with batches of one size only.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Takes a mapping with ``codes`` (batch, length) and any extra inputs by name.
+    batch_size : int
+        Rows of every call; a shorter batch is padded with code 4 and cut afterwards, so that the
+        network is compiled once and a row's result does not depend on how many come with it.
+    """
+
+    def __init__(self, network: keras.Model, batch_size: int) -> None:
+        self._network = network
+        self._batch_size = batch_size
+
+    def __call__(
+        self, codes: Codes, extra: Mapping[str, NDArray[np.float32]] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the output for `codes`; each extra input is one vector, the same for all rows."""
+        size = self._batch_size
+        constant = {
+            name: np.repeat(value[None, :], size, axis=0) for name, value in (extra or {}).items()
+        }
+        outputs = []
+        for start in range(0, codes.shape[0], size):
+            batch = codes[start : start + size]
+            rows = batch.shape[0]
+            if rows < size:
+                batch = np.pad(batch, ((0, size - rows), (0, 0)), constant_values=4)
+            result = self._network.predict_on_batch({"codes": batch, **constant})
+            outputs.append(np.asarray(result, dtype=np.float32)[:rows])
+        return np.concatenate(outputs)

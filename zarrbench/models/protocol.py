@@ -1,0 +1,145 @@
+"""What every model satisfies, and how a recipe's ``kind`` becomes one.
+
+A model kind is a frozen dataclass (the recipe: its fields are the YAML keys) registered as an
+entry point of the group ``zarrbench.models``, so that another package can add one. The recipe is
+cheap and imports no network library; `load` does, on the worker that predicts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zarrbench.errors import RecipeError
+from zarrbench.genome.bases import Codes
+from zarrbench.provenance import fingerprint
+from zarrbench.recipes import nearest, parse
+from zarrbench.sources import Source
+
+GROUP = "zarrbench.models"
+
+
+@dataclass(frozen=True)
+class Track:
+    """One output of a model: a unique identifier and what it measures (need not be unique)."""
+
+    id: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the rest of zarrbench must know of a model, without loading it.
+
+    Parameters
+    ----------
+    name : str
+    input_length : int
+        Bases that the model reads.
+    tss_index : int
+        0-based index of the TSS base in the input, in the model's own orientation.
+    strand_aware : bool
+        Whether genes of the minus strand are read as reverse complement.
+    tracks : tuple of Track
+    bins : int
+        Output bins; 1 for a scalar model.
+    batch_size : int
+        Sequences in every call; the last batch of a gene is padded to it, so that shapes are fixed.
+    """
+
+    name: str
+    input_length: int
+    tss_index: int
+    strand_aware: bool
+    tracks: tuple[Track, ...]
+    bins: int
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tss_index < self.input_length:
+            raise ValueError(
+                f"tss_index {self.tss_index} lies outside the input of {self.input_length} bases"
+            )
+        ids = [track.id for track in self.tracks]
+        if not ids or len(set(ids)) != len(ids):
+            raise ValueError("a model needs at least one track, each with an id of its own")
+
+
+class Model(Protocol):
+    """A loaded network. It is called by one thread at a time."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def predict(self, codes: Codes, gene: str) -> NDArray[np.float32]:
+        """Map base codes (batch, input_length) to outputs (batch, bins, track).
+
+        `gene` (unversioned id) selects per-gene extra inputs; most models ignore it. Any batch
+        size is accepted.
+        """
+        ...
+
+
+class ModelRecipe(Protocol):
+    """The description of a model in a pipeline file; a frozen dataclass."""
+
+    def spec(self) -> ModelSpec: ...
+
+    def sources(self) -> tuple[Source, ...]:
+        """Return the files that loading needs."""
+        ...
+
+    def load(self, files: Mapping[str, Path]) -> Model:
+        """Load the network; `files` maps ``Source.file`` to where it lies.
+
+        Raises
+        ------
+        ModelInputError
+            If a file does not fit the description.
+        """
+        ...
+
+
+def parse_model(data: Any, where: str) -> ModelRecipe:
+    """Return the model recipe of the ``model`` mapping of a pipeline."""
+    if not isinstance(data, Mapping) or "kind" not in data:
+        raise RecipeError(f"{where}: expected a mapping with the key 'kind'")
+    kinds = {point.name: point for point in entry_points(group=GROUP)}
+    kind = data["kind"]
+    if kind not in kinds:
+        raise RecipeError(f"{where}.kind: there is no model kind {kind!r}{nearest(str(kind), kinds)}")
+    recipe = parse(kinds[kind].load(), {k: v for k, v in data.items() if k != "kind"}, where)
+    try:
+        recipe.spec()
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    return cast(ModelRecipe, recipe)
+
+
+@dataclass(frozen=True)
+class LoadableModel:
+    """A model recipe with the places of its files: what travels to workers instead of a network."""
+
+    recipe: ModelRecipe
+    files: tuple[tuple[str, Path], ...]
+
+    @property
+    def key(self) -> str:
+        return fingerprint({"recipe": self.recipe, "files": dict(self.files)})
+
+
+# One network a process: a run predicts with one model, and a second would share its memory.
+_in_this_process: dict[str, Model] = {}
+
+
+def loaded(model: LoadableModel) -> Model:
+    """Return the network, loaded once in this process."""
+    key = model.key
+    if key not in _in_this_process:
+        _in_this_process.clear()
+        _in_this_process[key] = model.recipe.load(dict(model.files))
+    return _in_this_process[key]

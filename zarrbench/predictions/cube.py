@@ -1,0 +1,284 @@
+"""The prediction cube: gene x individual x haplotype x track. This module is its only writer.
+
+One shard holds one gene and one block of individuals with all tracks, and is written whole by one
+task; inner chunks are short along `track`, so that one track over all genes reads little else.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+
+from zarrbench import ledger
+from zarrbench.errors import IncompleteCubeError, RecipeError, StoreLayoutError
+from zarrbench.layouts import PREDICTIONS
+from zarrbench.provenance import differences, fingerprint
+from zarrbench.storage import open_dataset, published, quiet_zarr, writing
+
+TRACK_CHUNK = 64
+DIMS = ("gene", "individual", "haplotype", "track")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive individuals that one task predicts: rows start to stop of the cube."""
+
+    number: int
+    start: int
+    stop: int
+
+
+def blocks(n_individuals: int, size: int | None) -> list[Block]:
+    """Split the individuals of a cube into blocks of `size` (all in one by default)."""
+    size = n_individuals if size is None else min(size, n_individuals)
+    starts = range(0, n_individuals, size)
+    return [Block(k, s, min(s + size, n_individuals)) for k, s in enumerate(starts)]
+
+
+def shapes(n_individuals: int, n_tracks: int, size: int | None) -> dict[str, tuple[int, ...]]:
+    """Return chunk and shard shapes; one shard a gene and block of individuals."""
+    block = n_individuals if size is None else min(size, n_individuals)
+    chunk = min(TRACK_CHUNK, n_tracks)
+    padded = -(-n_tracks // chunk) * chunk
+    return {"chunk": (1, block, 2, chunk), "shard": (1, block, 2, padded)}
+
+
+def create_cube(
+    path: Path,
+    genes: xr.Dataset,
+    individuals: Sequence[str],
+    tracks: xr.Dataset,
+    readouts: Sequence[str],
+    block_size: int | None,
+    recipe: Mapping[str, Any],
+    versions: Mapping[str, str],
+) -> None:
+    """Make an empty cube (all NaN) with its coordinates fixed; it appears whole or not at all.
+
+    Parameters
+    ----------
+    genes, tracks : Dataset
+        Coordinates along ``gene`` and ``track``.
+    readouts : sequence of str
+        Names of the readouts; the first is `prediction`, any other `prediction_NAME`.
+    recipe : mapping
+        All that determines the numbers; kept in the attributes, with its fingerprint.
+    """
+    ledger.clear(ledger.ledger_of(path))
+    coordinates = _coordinates(genes, individuals, tracks)
+    attributes = {
+        **PREDICTIONS.attributes(),
+        "recipe": json.dumps(recipe, sort_keys=True),
+        "recipe_hash": fingerprint(recipe),
+        "versions": dict(versions),
+        "complete": False,
+    }
+    n = {dim: coordinates.sizes[dim] for dim in DIMS}
+    shape = shapes(n["individual"], n["track"], block_size)
+    codec = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=4)
+    with published(path) as temporary, quiet_zarr():
+        described = PREDICTIONS.described(coordinates)
+        described.to_zarr(temporary, mode="w", zarr_format=3, consolidated=False)
+        group = zarr.open_group(temporary, mode="r+")
+        for suffix in _suffixes(readouts):
+            sharded = shape["chunk"] != shape["shard"]
+            group.create_array(
+                f"prediction{suffix}",
+                shape=tuple(n[dim] for dim in DIMS),
+                chunks=shape["chunk"],
+                shards=shape["shard"] if sharded else None,
+                dtype="float32",
+                fill_value=np.nan,
+                compressors=codec,
+                dimension_names=DIMS,
+                attributes={"description": PREDICTIONS.variables["prediction"].meaning},
+            )
+            group.create_array(
+                f"reference_prediction{suffix}",
+                shape=(n["gene"], n["track"]),
+                chunks=(1, n["track"]),
+                dtype="float32",
+                fill_value=np.nan,
+                compressors=codec,
+                dimension_names=("gene", "track"),
+                attributes={"description": PREDICTIONS.variables["reference_prediction"].meaning},
+            )
+        group.attrs.update(attributes)
+        zarr.consolidate_metadata(str(temporary))
+
+
+def _coordinates(genes: xr.Dataset, individuals: Sequence[str], tracks: xr.Dataset) -> xr.Dataset:
+    names = ("gene_name", "contig", "tss", "strand")
+    return xr.Dataset(
+        coords={
+            "gene": ("gene", genes["gene"].values.astype(object)),
+            **{name: ("gene", genes[name].values) for name in names},
+            "individual": ("individual", np.array(list(individuals), dtype=object)),
+            "haplotype": ("haplotype", np.arange(2, dtype=np.int64)),
+            "track": ("track", tracks["track"].values.astype(object)),
+            "track_description": ("track", tracks["track_description"].values.astype(object)),
+            "track_index": ("track", tracks["track_index"].values.astype(np.int64)),
+        }
+    )
+
+
+def _suffixes(readouts: Sequence[str]) -> list[str]:
+    return ["", *(f"_{name}" for name in readouts[1:])]
+
+
+def check_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Refuse to continue a cube that another recipe began, naming the fields that differ."""
+    attributes = read_attributes(path)
+    if attributes["recipe_hash"] == fingerprint(recipe):
+        return
+    changed = differences(json.loads(attributes["recipe"]), dict(recipe))
+    shown = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
+    raise RecipeError(
+        f"the cube {path} was begun with another recipe ({shown}); give the pipeline another name, "
+        f"use another --data folder, or remove the cube"
+    )
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Return the attributes of a cube, refusing one of another format version."""
+    if not (path / "zarr.json").exists():
+        raise StoreLayoutError(f"there is no prediction cube at {path}; run the pipeline first")
+    with quiet_zarr():
+        attributes = zarr.open_group(path, mode="r").attrs.asdict()
+    PREDICTIONS.check_version(attributes, path)
+    return attributes
+
+
+def write_shard(
+    path: Path,
+    gene: int,
+    block: Block,
+    predictions: Mapping[str, NDArray[np.float32]],
+    references: Mapping[str, NDArray[np.float32]],
+) -> dict[str, str]:
+    """Write all readouts of one gene and block; return a checksum of every object written.
+
+    Parameters
+    ----------
+    gene : int
+        Row of the cube.
+    predictions : mapping
+        (individual of the block, 2, track) by readout, the primary one first.
+    references : mapping
+        (track,) by readout; written by the first block only, so that one task owns the chunk.
+    """
+    checksums = {}
+    with writing(path), quiet_zarr():
+        group = zarr.open_group(path, mode="r+")
+        for suffix, values in zip(_suffixes(list(predictions)), predictions.values(), strict=True):
+            name = f"prediction{suffix}"
+            group[name][gene, block.start : block.stop] = values
+            key = f"{name}/c/{gene}/{block.number}/0/0"
+            checksums[key] = _checksum(path / key)
+        if block.number == 0:
+            for suffix, row in zip(_suffixes(list(references)), references.values(), strict=True):
+                name = f"reference_prediction{suffix}"
+                group[name][gene] = row
+                key = f"{name}/c/{gene}/0"
+                checksums[key] = _checksum(path / key)
+    return checksums
+
+
+def _checksum(path: Path) -> str:
+    # zarr writes no object for a chunk that is all fill value: there is nothing to check then.
+    if not path.exists():
+        return ""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def finish_cube(path: Path) -> None:
+    """Mark a cube complete, so that it can be read without its ledger."""
+    with writing(path), quiet_zarr():
+        group = zarr.open_group(path, mode="r+")
+        if not group.attrs["complete"]:
+            group.attrs["complete"] = True
+            zarr.consolidate_metadata(str(path))
+
+
+def open_cube(
+    path: Path | str, *, incomplete: Literal["raise", "nan"] = "raise", lazy: bool = True
+) -> xr.Dataset:
+    """Open a prediction cube, lazily by default.
+
+    Parameters
+    ----------
+    path : path
+        The folder `predictions.zarr` of a run.
+    incomplete : {'raise', 'nan'}
+        What to do about shards that are not done: refuse, or read them as NaN.
+
+    Returns
+    -------
+    Dataset
+        ``prediction`` (gene, individual, haplotype, track) float32 and its coordinates.
+
+    Raises
+    ------
+    IncompleteCubeError
+        If shards are missing and `incomplete` is ``raise``.
+    StoreLayoutError
+    """
+    path = Path(path)
+    dataset = open_dataset(path, PREDICTIONS, lazy=lazy)
+    dataset = dataset.set_coords([n for n in dataset.data_vars if n in PREDICTIONS.variables
+                                  and not str(n).endswith("prediction")])  # fmt: skip
+    if incomplete == "raise" and not dataset.attrs["complete"]:
+        done = done_shards(path)
+        size = dataset["prediction"].encoding.get("chunks", dataset["prediction"].shape)[1]
+        wanted = dataset.sizes["gene"] * len(blocks(dataset.sizes["individual"], size))
+        raise IncompleteCubeError(
+            f"{wanted - len(done)} of {wanted} shards of the cube {path} are not done; finish it "
+            f"with 'zarrbench run', or open it with incomplete='nan'"
+        )
+    return dataset
+
+
+def done_shards(path: Path) -> dict[tuple[str, int], ledger.Entry]:
+    """Return the ledger entries of the finished shards of a cube by gene and block."""
+    recipe = str(read_attributes(path)["recipe_hash"])
+    standing = ledger.entries(ledger.ledger_of(path), recipe)
+    return {key: entry for key, entry in standing.items() if entry.state == "done"}
+
+
+def sel_gene(cube: xr.Dataset, name: str) -> xr.Dataset:
+    """Select a gene by id (with or without version) or by name; ambiguity lists the candidates."""
+    ids = cube["gene"].values.astype(str)
+    for candidate in (name, name.rsplit(".", 1)[0]):
+        if candidate in ids:
+            return cube.sel(gene=candidate)
+    return cube.sel(gene=_resolve(name, cube["gene_name"].values, ids, "gene"))
+
+
+def sel_track(cube: xr.Dataset, name: str) -> xr.Dataset:
+    """Select a track by identifier or by description; ambiguity lists the candidates."""
+    ids = cube["track"].values.astype(str)
+    if name in ids:
+        return cube.sel(track=name)
+    return cube.sel(track=_resolve(name, cube["track_description"].values, ids, "track"))
+
+
+def _resolve(name: str, labels: Any, ids: Any, what: str) -> str:
+    found = [str(i) for i, label in zip(ids, labels, strict=True) if str(label) == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RecipeError(f"{len(found)} {what}s are called {name!r}: choose one of {', '.join(found)}")
+    from zarrbench.recipes import nearest
+
+    raise RecipeError(
+        f"the cube has no {what} {name!r}{nearest(name, [*map(str, labels), *map(str, ids)][:20000])}"
+    )

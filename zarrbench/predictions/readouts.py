@@ -1,0 +1,84 @@
+"""From the bins of a model output to one number a track (METHODS section 5)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from zarrbench.errors import ModelInputError, RecipeError
+
+_LOG = {"e": np.log, 2: np.log2, 10: np.log10}
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How the output of one sequence becomes one number a track.
+
+    Parameters
+    ----------
+    kind : {'identity', 'raw_sum', 'sum_log', 'log_sum'}
+        With x the output and c the pseudocount: the only bin as it is; ``sum_b x``;
+        ``sum_b log(x + c)``; ``log(sum_b x + c)``.
+    bins : tuple of int
+        0-based bins that count; all by default.
+    log_base : {'e', 2, 10}
+    pseudocount : float
+    """
+
+    kind: Literal["identity", "raw_sum", "sum_log", "log_sum"]
+    bins: tuple[int, ...] | None = None
+    log_base: Literal["e", 2, 10] = "e"
+    pseudocount: float = 1.0
+
+    @classmethod
+    def from_text(cls, text: str) -> "Readout":
+        if text != "identity":
+            raise RecipeError(f"the readout {text!r} needs a mapping: kind, bins, log_base, pseudocount")
+        return cls("identity")
+
+    def check(self, n_bins: int, where: str) -> None:
+        """Refuse a readout that a model of `n_bins` bins cannot serve."""
+        if self.kind == "identity" and n_bins != 1:
+            raise RecipeError(f"{where}: 'identity' needs a model of one bin, this one has {n_bins}")
+        if self.bins is not None and not all(0 <= b < n_bins for b in self.bins):
+            raise RecipeError(f"{where}: bins {self.bins} are not all in 0..{n_bins - 1}")
+        if self.bins == ():
+            raise RecipeError(f"{where}: bins must name at least one bin")
+
+
+def read_out(outputs: NDArray[np.float32], readout: Readout) -> NDArray[np.float32]:
+    """Return one number a sequence and track; (sequence, bins, track) to (sequence, track).
+
+    Sums and logarithms are taken in float64.
+
+    Raises
+    ------
+    ModelInputError
+        If a logarithm would be taken of zero or less.
+    """
+    if readout.kind == "identity":
+        return outputs[:, 0, :]
+    bins = slice(None) if readout.bins is None else list(readout.bins)
+    chosen = outputs[:, bins, :].astype(np.float64)
+    if readout.kind == "raw_sum":
+        return chosen.sum(axis=1).astype(np.float32)
+    log = _LOG[readout.log_base]
+    summed = chosen if readout.kind == "sum_log" else chosen.sum(axis=1, keepdims=True)
+    shifted = summed + readout.pseudocount
+    if not (shifted > 0).all():
+        raise ModelInputError(
+            f"the readout {readout.kind!r} takes a logarithm, and the model's output plus the "
+            f"pseudocount {readout.pseudocount} falls to {shifted.min():.3g}; use raw_sum or identity"
+        )
+    return log(shifted).sum(axis=1).astype(np.float32)
+
+
+def combine_haplotypes(prediction: xr.DataArray, how: Literal["mean", "sum"]) -> xr.DataArray:
+    """Combine the two haplotypes of every individual, in float64, after the readout.
+
+    The study averages; its fine-tuned predictions are sums. r is the same for both.
+    """
+    values = prediction.astype(np.float64)
+    return values.mean("haplotype") if how == "mean" else values.sum("haplotype")

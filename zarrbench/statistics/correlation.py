@@ -1,0 +1,159 @@
+"""Pearson correlation across people of predicted and observed values, one per gene."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from zarrbench.errors import GeneTableError, SampleError
+
+# Outputs of the kernel with their dtypes, in its order
+_OUTPUTS = {
+    "r": np.float64,
+    "p_r": np.float64,
+    "n_individuals": np.int64,
+    "mean_observed": np.float64,
+    "sd_observed": np.float64,
+    "mean_predicted": np.float64,
+    "sd_predicted": np.float64,
+}
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson r, its two-sided p and the number of pairs, all of one shape."""
+
+    r: NDArray[np.float64]
+    p: NDArray[np.float64]
+    n: NDArray[np.int64]
+
+
+def is_constant(mean: ArrayLike, sd: ArrayLike) -> NDArray[np.bool_]:
+    """Return where values of this mean and standard deviation differ by no more than float noise.
+
+    The rule is ``sd <= 1e-9 * max(1, |mean|)``; NaN counts as constant.
+    """
+    return np.logical_not(np.asarray(sd) > 1e-9 * np.maximum(1.0, np.abs(mean)))
+
+
+def pearson(x: ArrayLike, y: ArrayLike) -> Correlation:
+    """Return Pearson correlations along the last axis.
+
+    A pair counts only where both of its values are finite. The p is that of Student's t with
+    n - 2 degrees of freedom, in its closed form, the regularised incomplete beta function
+    I(1 - r^2; (n - 2)/2, 1/2). Ties, outliers and relatedness of people are not handled.
+
+    Parameters
+    ----------
+    x, y
+        Shape (..., pair); the leading axes broadcast.
+
+    Returns
+    -------
+    Correlation
+        Shape (...), in float64. r and p are NaN for fewer than three pairs, and where x or y is
+        constant (see `is_constant`), never 0.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not broadcast.
+    """
+    r, p, n, *_ = _paired_statistics(x, y)
+    return Correlation(r, p, n)
+
+
+def correlate(
+    predicted: xr.DataArray, observed: xr.DataArray, dim: str = "individual"
+) -> xr.Dataset:
+    """Return the correlation of predicted with observed values along `dim`, and their moments.
+
+    Both are joined on the labels of every dimension they share, `dim` included; what only one
+    holds is left out. Dimensions that only one has broadcast, and coordinates other than
+    dimensions are those of `predicted`. Dask-backed arrays stay lazy.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over the dimensions other than `dim`: r and p_r as in `pearson`; n_individuals, the people
+        with both values finite; and over those same people mean_observed, sd_observed,
+        mean_predicted and sd_predicted, in the units given and with ddof 0.
+
+    Raises
+    ------
+    SampleError
+        If `dim` lacks labels, repeats one, or the two share none.
+    GeneTableError
+        The same for another shared dimension.
+    """
+    x, y = _joined_on_labels(predicted, observed.reset_coords(drop=True), dim)
+    outputs = xr.apply_ufunc(
+        _paired_statistics,
+        *(array.chunk({dim: -1}) if array.chunks else array for array in (x, y)),
+        input_core_dims=[[dim], [dim]],
+        output_core_dims=[[] for _ in _OUTPUTS],
+        dask="parallelized",
+        output_dtypes=list(_OUTPUTS.values()),
+        join="exact",
+        keep_attrs=False,
+    )
+    return xr.Dataset(dict(zip(_OUTPUTS, outputs, strict=True)))
+
+
+def _paired_statistics(x: ArrayLike, y: ArrayLike) -> tuple[NDArray, ...]:
+    """Return the arrays named in `_OUTPUTS` for predicted `x` and observed `y`."""
+    x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
+    valid = np.isfinite(x) & np.isfinite(y)
+    n = np.asarray(valid.sum(axis=-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_x, sd_x, centred_x = _moments(x, valid, n)
+        mean_y, sd_y, centred_y = _moments(y, valid, n)
+        r = np.clip(np.vecdot(centred_x, centred_y) / (n * sd_x * sd_y), -1.0, 1.0)
+    undefined = (n < 3) | is_constant(mean_x, sd_x) | is_constant(mean_y, sd_y)
+    r = np.where(undefined, np.nan, r)
+    # (1 - r)(1 + r) keeps the digits that 1 - r^2 loses near |r| = 1
+    p = np.asarray(special.betainc(np.maximum(n - 2, 1) / 2, 0.5, (1 - r) * (1 + r)))
+    return r, p, n, mean_y, sd_y, mean_x, sd_x
+
+
+def _moments(values: NDArray, valid: NDArray, n: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Return mean, standard deviation (ddof 0) and the centred values, 0 where not valid."""
+    mean = np.asarray(np.where(valid, values, 0.0).sum(axis=-1) / n)
+    centred = np.where(valid, values - mean[..., np.newaxis], 0.0)
+    return mean, np.sqrt(np.vecdot(centred, centred) / n), centred
+
+
+def _joined_on_labels(
+    first: xr.DataArray, second: xr.DataArray, dim: str
+) -> tuple[xr.DataArray, xr.DataArray]:
+    shared = [name for name in first.dims if name in second.dims]
+    if dim not in shared:
+        raise SampleError(
+            f"both arrays need the dimension {dim!r}, found {first.dims} and {second.dims}"
+        )
+    for name in shared:
+        error = SampleError if name == dim else GeneTableError
+        for array in (first, second):
+            labels = array.indexes.get(name)
+            if labels is None:
+                raise error(
+                    f"the dimension {name!r} of {array.name!r} has no labels, and arrays are never "
+                    "matched by position; give it a coordinate"
+                )
+            if not labels.is_unique:
+                raise error(
+                    f"{array.name!r} repeats {name} {labels[labels.duplicated()][0]!r}; "
+                    "labels must be unique, keep one of each"
+                )
+        if first.indexes[name].intersection(second.indexes[name]).empty:
+            raise error(
+                f"{first.name!r} and {second.name!r} share no {name} (for example "
+                f"{_example(first, name)} and {_example(second, name)}); use the same ids in both"
+            )
+    return xr.align(first, second, join="inner")
+
+
+def _example(array: xr.DataArray, dim: object) -> str:
+    return ", ".join(repr(label) for label in array.indexes[dim][:1]) or "none"
