@@ -128,12 +128,16 @@ PREDICTIONS = Layout(
     {
         **_GENE_COORDINATES,
         "individual": Variable(("individual",), "string", "sample id of the genotype store"),
-        "haplotype": Variable(("haplotype",), "int", "0 = first allele of the VCF call, 1 = second"),
+        "haplotype": Variable(
+            ("haplotype",), "int", "0 = first allele of the VCF call, 1 = second"
+        ),
         "track": Variable(("track",), "string", "unique identifier of the model output"),
         "track_description": Variable(("track",), "string", "what the track measures; not unique"),
         "track_index": Variable(("track",), "int", "0-based column of the model output"),
         "prediction": Variable(
-            ("gene", "individual", "haplotype", "track"), "float", "readout of the model; NaN = not done"
+            ("gene", "individual", "haplotype", "track"),
+            "float",
+            "readout of the model; NaN = not done",
         ),
         "reference_prediction": Variable(
             ("gene", "track"), "float", "readout of the model for the reference sequence"
@@ -153,16 +157,22 @@ GENE_STATISTICS = Layout(
         "mean_observed": Variable(("gene",), "float", "mean expression"),
         "sd_observed": Variable(("gene",), "float", "standard deviation of expression, ddof 0"),
         "mean_predicted": Variable(("gene",), "float", "mean prediction of the people"),
-        "sd_predicted": Variable(("gene",), "float", "standard deviation of the predictions, ddof 0"),
-        "r": Variable(("gene",), "float", "Pearson r of predicted and observed; NaN if one is constant"),
+        "sd_predicted": Variable(
+            ("gene",), "float", "standard deviation of the predictions, ddof 0"
+        ),
+        "r": Variable(
+            ("gene",), "float", "Pearson r of predicted and observed; NaN if one is constant"
+        ),
         "p_r": Variable(("gene",), "float", "two-sided p of r, Student's t with n - 2 d.f."),
         "null_mean": Variable(("gene",), "float", "mean |r| of the random predictors"),
         "null_sd": Variable(("gene",), "float", "standard deviation of those |r|, ddof 0"),
         "null_rms": Variable(("gene",), "float", "root mean square of those |r|"),
         "null_n_variants": Variable(("gene",), "int", "polymorphic variants behind the null"),
         "null_effective_variants": Variable(
-            ("gene",), "float", "participation ratio of the genotype covariance: about how many "
-            "independent variants carry the null"
+            ("gene",),
+            "float",
+            "participation ratio of the genotype covariance: about how many "
+            "independent variants carry the null",
         ),
         "null_degenerate": Variable(("gene",), "bool", "the null has no spread: p is set to 1"),
         "statistic": Variable(("statistic",), "string", "name of the null statistic"),
@@ -171,13 +181,26 @@ GENE_STATISTICS = Layout(
         "null_q": Variable(("gene", "statistic"), "float", "Benjamini-Hochberg adjusted p"),
         "significant": Variable(("gene", "statistic"), "bool", "significant under the count rule"),
         "case": Variable(("case",), "string", "row of the haplotype policy table"),
-        "case_count": Variable(("gene", "case"), "int", "how often the case occurred in the window"),
+        "case_count": Variable(
+            ("gene", "case"), "int", "how often the case occurred in the window"
+        ),
         "planted_sign": Variable(
-            ("gene",), "int", "simulated cohorts: 1 right-signed, -1 wrong-signed, 0 no effect planted",
+            ("gene",),
+            "int",
+            "simulated cohorts: 1 right-signed, -1 wrong-signed, 0 no effect planted",
+            optional=True,
+        ),
+        "found_sign": Variable(
+            ("gene",),
+            "int",
+            "simulated cohorts: sign of r where its own p passes the false discovery rate, else 0",
             optional=True,
         ),
         "recovered": Variable(
-            ("gene",), "bool", "simulated cohorts: the verdict equals what was planted", optional=True
+            ("gene",),
+            "bool",
+            "simulated cohorts: the sign found is the sign planted",
+            optional=True,
         ),
     },
 )

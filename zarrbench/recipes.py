@@ -83,12 +83,13 @@ def _packaged(family: str) -> Path:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a clause that names the nearest known word, or all of them."""
+    """Return a clause that names the nearest known word, or the first ones if none is near."""
     known = sorted(known)
     close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(known)}" if known else ""
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"; known: {shown}" if known else ""
 
 
 def parse(cls: type[T], data: Any, where: str) -> T:

@@ -23,8 +23,18 @@ from zarrbench.genome.bases import decode
 from zarrbench.genome.coordinates import to_one_based
 from zarrbench.genome.motifs import MOTIFS, Motif
 
+# The Europeans of Tennessen et al., Science 337, 64 (2012), without migration: from so many
+# generations ago backwards, the number of people and its growth. The mutation rate is theirs too,
+# since the sizes were fitted with it.
+SIZES = (
+    (0, 512_000, 0.0195),
+    (204, 9_279, 0.00307),
+    (920, 1_861, 0.0),  # out of Africa
+    (2_040, 14_474, 0.0),
+    (5_920, 7_310, 0.0),
+)
+MUTATION_RATE = 2.36e-8
 RECOMBINATION_RATE = 1e-8
-MUTATION_RATE = 2.35e-8  # the rate that scales the demography below to today's diversity
 BASE_SHARES = (0.295, 0.205, 0.205, 0.295)  # A, C, G, T: 41 % GC, as in the human genome
 MASKED_RUN = 400  # mean length of the stretches in lower and in upper case
 LONGEST_INDEL = 4
@@ -84,7 +94,8 @@ class Simulation:
             ("min_maf", 0 < self.min_maf < 0.5, "be above 0 and below 0.5"),
             ("heritability", 0 < self.heritability < 1, "be above 0 and below 1"),
             ("share_wrong", 0 <= self.share_wrong <= 1, "be between 0 and 1"),
-            ("share_none", 0 <= self.share_none <= 1 - self.share_wrong, "fit beside share_wrong"),
+            ("share_none", 0 <= self.share_none <= 1, "be between 0 and 1"),
+            ("share_none", self.share_wrong + self.share_none <= 1, "be 1 - share_wrong at most"),
             ("indels", 0 <= self.indels < 1, "be at least 0 and below 1"),
         )
         for name, holds, rule in rules:
@@ -221,18 +232,14 @@ def _slots(simulation: Simulation) -> list[_Slot]:
 
 
 def _variants(length: int, individuals: int, rng: np.random.Generator) -> _Variants:
-    """Simulate the genomes of a European sample: out-of-Africa bottleneck, then growth.
-
-    Sizes and times are those of Gutenkunst et al., PLoS Genetics 5, e1000695 (2009), as one
-    population without migration. A position that mutated twice is left out.
-    """
+    """Simulate the genomes of a European sample. A position that mutated twice is left out."""
     import msprime  # half a second that only a simulation should cost
 
     demography = msprime.Demography()
-    demography.add_population(initial_size=29_725, growth_rate=0.004)
-    for generations, size in ((848, 2_100), (5_600, 12_300), (8_800, 7_300)):
+    demography.add_population(initial_size=512_000)
+    for generations, size, growth in SIZES:
         demography.add_population_parameters_change(
-            time=generations, initial_size=size, growth_rate=0
+            time=generations, initial_size=size, growth_rate=growth
         )
     ancestry = msprime.sim_ancestry(
         individuals,
@@ -261,9 +268,7 @@ def _place_genes(
     wrong, none = round(simulation.share_wrong * n), round(simulation.share_none * n)
     planted_signs = rng.permutation(([-1] * wrong + [0] * none + [1] * n)[:n])
     strands = rng.permutation((["+", "-"] * n)[:n])
-    common = {
-        name: v.positions[_maf(v.calls) >= simulation.min_maf] for name, v in variants.items()
-    }
+    common = {name: _common(of_contig, simulation.min_maf) for name, of_contig in variants.items()}
     genes = []
     for i, (contig, start, end) in enumerate(_slots(simulation)):
         first, last = start + flank, end - flank  # where the TSS may lie
@@ -291,6 +296,13 @@ def _place_genes(
             )
         )
     return genes
+
+
+def _common(variants: _Variants, min_maf: float) -> NDArray[np.int64]:
+    """Return the positions of common variants whose dosage differs between individuals."""
+    dosage = variants.calls.sum(axis=2)
+    differs = (dosage != dosage[:, :1]).any(axis=1)  # not so where everybody is heterozygous
+    return variants.positions[differs & (_maf(variants.calls) >= min_maf)]
 
 
 def _maf(calls: NDArray[np.int8]) -> NDArray[np.float64]:
@@ -440,8 +452,6 @@ def _gtf(simulation: Simulation, genes: Sequence[_Gene]) -> str:
         downstream = tss + gene.length if gene.strand == "+" else tss - gene.length
         start, end = sorted([tss, min(max(downstream, 1), simulation.contigs[gene.contig])])
         columns = (gene.contig, "zarrbench", "gene", start, end, ".", gene.strand, ".")
-        lines.append(
-            "\t".join(str(column) for column in columns)
-            + f'\tgene_id "{gene.id}.1"; gene_type "protein_coding"; gene_name "{gene.name}"; level 2;'
-        )
+        names = f'gene_id "{gene.id}.1"; gene_type "protein_coding"; gene_name "{gene.name}";'
+        lines.append("\t".join([*map(str, columns), f"{names} level 2;"]))
     return "\n".join([*lines, ""])

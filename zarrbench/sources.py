@@ -49,6 +49,10 @@ class SourceFolders:
     recipe: Path
     downloads: Path
 
+    def find(self, source: Source) -> Path | None:
+        """Return where `source` lies, None if it is nowhere; unchecked."""
+        return next((c.absolute() for c in self._candidates(source) if c.exists()), None)
+
     def locate(self, source: Source) -> Path:
         """Return the path of `source`, downloading it if it must be and can be.
 
@@ -57,23 +61,23 @@ class SourceFolders:
         SourceError
             If the file is nowhere, or its size or checksum is wrong.
         """
-        name = Path(source.file)
-        if name.is_absolute():
-            candidates = [name]
-        else:
-            folders = [self.given, self.recipe, self.downloads]
-            candidates = [folder / name for folder in folders if folder is not None]
-        for candidate in candidates:
-            if candidate.exists():
-                check(candidate, source)
-                return candidate.absolute()
+        found = self.find(source)
+        if found is not None:
+            check(found, source)
+            return found
         if source.url is None:
-            looked = ", ".join(str(c) for c in candidates)
+            looked = ", ".join(str(c) for c in self._candidates(source))
             raise SourceError(
                 f"the source file {source.file!r} was not found (looked at {looked}); give its "
                 f"folder with --sources DIR"
             )
         return self._download(source)
+
+    def _candidates(self, source: Source) -> list[Path]:
+        if Path(source.file).is_absolute():
+            return [Path(source.file)]
+        folders = [self.given, self.recipe, self.downloads]
+        return [folder / source.file for folder in folders if folder is not None]
 
     def _download(self, source: Source) -> Path:
         import pooch

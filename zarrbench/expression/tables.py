@@ -13,8 +13,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from zarrbench.delimited import read_rows
 from zarrbench.errors import ExpressionError, SampleError, SourceError
-from zarrbench.genome.genes import read_rows, unversioned
+from zarrbench.genome.genes import unversioned
 
 _MISSING = frozenset({"", "NA", "NaN"})
 _BED_CONTIG_NAMES = frozenset({"chr", "chrom", "chromosome", "contig"})

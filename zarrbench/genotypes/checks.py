@@ -39,7 +39,9 @@ class GenotypeChecks:
     n_ref_mismatches: int
 
 
-def check_genotypes(store: GenotypeStore, reference: Reference, policies: Policies) -> GenotypeChecks:
+def check_genotypes(
+    store: GenotypeStore, reference: Reference, policies: Policies
+) -> GenotypeChecks:
     """Count what matters in a genotype store and refuse what the policies refuse.
 
     REF alleles of every record (its first base) are compared with the reference; a record beyond

@@ -100,9 +100,7 @@ def ingest(
                 ) from error
 
 
-def _subset(
-    vcf: Path, bcf: Path, regions: Sequence[str], samples: Sequence[str] | None
-) -> Path:
+def _subset(vcf: Path, bcf: Path, regions: Sequence[str], samples: Sequence[str] | None) -> Path:
     """Write the asked records and samples to an indexed BCF; bio2zarr itself takes whole files."""
     header = cyvcf2.VCF(str(vcf))
     present, contigs = header.samples, header.seqnames

@@ -164,6 +164,8 @@ class GenotypeStore:
                 f"'bcftools sort' and convert again"
             )
         chunk = np.arange(position.size) // self._group["variant_position"].chunks[0]
-        starts = np.flatnonzero((np.diff(chunk, prepend=-1) != 0) | (np.diff(contig, prepend=-1) != 0))
+        starts = np.flatnonzero(
+            (np.diff(chunk, prepend=-1) != 0) | (np.diff(contig, prepend=-1) != 0)
+        )
         ends = np.append(starts[1:], position.size) - 1
         return np.stack([chunk[starts], contig[starts], position[starts], position[ends]], axis=1)

@@ -118,7 +118,9 @@ def _atomise(
                 continue
             if place not in found:
                 found[place] = np.full(n_alleles + 1, _KEEPS_REFERENCE, dtype=np.uint8)
-                found[place][0] = max(LETTERS.find(ref[place]), 0) if ref[place] in "ACGT" else OTHER
+                found[place][0] = (
+                    max(LETTERS.find(ref[place]), 0) if ref[place] in "ACGT" else OTHER
+                )
                 found[place][-1] = missing
             found[place][index] = LETTERS.index(allele[place].upper())
         excluded += not found

@@ -5,7 +5,11 @@ entry point of the group ``zarrbench.models``, so that another package can add o
 cheap and imports no network library; `load` does, on the worker that predicts.
 """
 
-from collections.abc import Mapping
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -111,7 +115,9 @@ def parse_model(data: Any, where: str) -> ModelRecipe:
     kinds = {point.name: point for point in entry_points(group=GROUP)}
     kind = data["kind"]
     if kind not in kinds:
-        raise RecipeError(f"{where}.kind: there is no model kind {kind!r}{nearest(str(kind), kinds)}")
+        raise RecipeError(
+            f"{where}.kind: there is no model kind {kind!r}{nearest(str(kind), kinds)}"
+        )
     recipe = parse(kinds[kind].load(), {k: v for k, v in data.items() if k != "kind"}, where)
     try:
         recipe.spec()
@@ -132,6 +138,28 @@ class LoadableModel:
         return fingerprint({"recipe": self.recipe, "files": dict(self.files)})
 
 
+@contextlib.contextmanager
+def held_back_output() -> Iterator[None]:
+    """Hold back what native libraries print to standard error; show it only if the block fails.
+
+    TensorFlow writes a dozen lines about absent GPUs from every process, past Python and past its
+    own log level.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
 # One network a process: a run predicts with one model, and a second would share its memory.
 _in_this_process: dict[str, Model] = {}
 
@@ -141,5 +169,6 @@ def loaded(model: LoadableModel) -> Model:
     key = model.key
     if key not in _in_this_process:
         _in_this_process.clear()
-        _in_this_process[key] = model.recipe.load(dict(model.files))
+        with held_back_output():
+            _in_this_process[key] = model.recipe.load(dict(model.files))
     return _in_this_process[key]

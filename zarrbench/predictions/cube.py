@@ -6,7 +6,7 @@ task; inner chunks are short along `track`, so that one track over all genes rea
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +19,11 @@ from zarr.codecs import BloscCodec
 
 from zarrbench import ledger
 from zarrbench.errors import IncompleteCubeError, RecipeError, StoreLayoutError
+from zarrbench.genome.genes import unversioned
 from zarrbench.layouts import PREDICTIONS
+from zarrbench.models.protocol import Track
 from zarrbench.provenance import differences, fingerprint
+from zarrbench.recipes import nearest
 from zarrbench.storage import open_dataset, published, quiet_zarr, writing
 
 TRACK_CHUNK = 64
@@ -55,7 +58,7 @@ def create_cube(
     path: Path,
     genes: xr.Dataset,
     individuals: Sequence[str],
-    tracks: xr.Dataset,
+    tracks: Sequence[Track],
     readouts: Sequence[str],
     block_size: int | None,
     recipe: Mapping[str, Any],
@@ -65,8 +68,10 @@ def create_cube(
 
     Parameters
     ----------
-    genes, tracks : Dataset
-        Coordinates along ``gene`` and ``track``.
+    genes : Dataset
+        Coordinates along ``gene``.
+    individuals : sequence of str
+    tracks : sequence of Track
     readouts : sequence of str
         Names of the readouts; the first is `prediction`, any other `prediction_NAME`.
     recipe : mapping
@@ -79,6 +84,7 @@ def create_cube(
         "recipe": json.dumps(recipe, sort_keys=True),
         "recipe_hash": fingerprint(recipe),
         "versions": dict(versions),
+        "block_size": len(individuals) if block_size is None else block_size,
         "complete": False,
     }
     n = {dim: coordinates.sizes[dim] for dim in DIMS}
@@ -115,7 +121,9 @@ def create_cube(
         zarr.consolidate_metadata(str(temporary))
 
 
-def _coordinates(genes: xr.Dataset, individuals: Sequence[str], tracks: xr.Dataset) -> xr.Dataset:
+def _coordinates(
+    genes: xr.Dataset, individuals: Sequence[str], tracks: Sequence[Track]
+) -> xr.Dataset:
     names = ("gene_name", "contig", "tss", "strand")
     return xr.Dataset(
         coords={
@@ -123,9 +131,12 @@ def _coordinates(genes: xr.Dataset, individuals: Sequence[str], tracks: xr.Datas
             **{name: ("gene", genes[name].values) for name in names},
             "individual": ("individual", np.array(list(individuals), dtype=object)),
             "haplotype": ("haplotype", np.arange(2, dtype=np.int64)),
-            "track": ("track", tracks["track"].values.astype(object)),
-            "track_description": ("track", tracks["track_description"].values.astype(object)),
-            "track_index": ("track", tracks["track_index"].values.astype(np.int64)),
+            "track": ("track", np.array([t.id for t in tracks], dtype=object)),
+            "track_description": (
+                "track",
+                np.array([t.description for t in tracks], dtype=object),
+            ),
+            "track_index": ("track", np.arange(len(tracks), dtype=np.int64)),
         }
     )
 
@@ -234,14 +245,14 @@ def open_cube(
     """
     path = Path(path)
     dataset = open_dataset(path, PREDICTIONS, lazy=lazy)
-    dataset = dataset.set_coords([n for n in dataset.data_vars if n in PREDICTIONS.variables
-                                  and not str(n).endswith("prediction")])  # fmt: skip
+    # Coordinates are small and every selection needs them.
+    dataset = dataset.assign_coords({n: c.load() for n, c in dataset.coords.items()})
     if incomplete == "raise" and not dataset.attrs["complete"]:
-        done = done_shards(path)
-        size = dataset["prediction"].encoding.get("chunks", dataset["prediction"].shape)[1]
-        wanted = dataset.sizes["gene"] * len(blocks(dataset.sizes["individual"], size))
+        done = len(done_shards(path))
+        per_gene = len(blocks(dataset.sizes["individual"], dataset.attrs["block_size"]))
+        wanted = dataset.sizes["gene"] * per_gene
         raise IncompleteCubeError(
-            f"{wanted - len(done)} of {wanted} shards of the cube {path} are not done; finish it "
+            f"{wanted - done} of {wanted} shards of the cube {path} are not done; finish it "
             f"with 'zarrbench run', or open it with incomplete='nan'"
         )
     return dataset
@@ -256,8 +267,8 @@ def done_shards(path: Path) -> dict[tuple[str, int], ledger.Entry]:
 
 def sel_gene(cube: xr.Dataset, name: str) -> xr.Dataset:
     """Select a gene by id (with or without version) or by name; ambiguity lists the candidates."""
-    ids = cube["gene"].values.astype(str)
-    for candidate in (name, name.rsplit(".", 1)[0]):
+    ids = [str(i) for i in cube["gene"].values]
+    for candidate in (name, *unversioned([name])):
         if candidate in ids:
             return cube.sel(gene=candidate)
     return cube.sel(gene=_resolve(name, cube["gene_name"].values, ids, "gene"))
@@ -265,20 +276,19 @@ def sel_gene(cube: xr.Dataset, name: str) -> xr.Dataset:
 
 def sel_track(cube: xr.Dataset, name: str) -> xr.Dataset:
     """Select a track by identifier or by description; ambiguity lists the candidates."""
-    ids = cube["track"].values.astype(str)
+    ids = [str(i) for i in cube["track"].values]
     if name in ids:
         return cube.sel(track=name)
     return cube.sel(track=_resolve(name, cube["track_description"].values, ids, "track"))
 
 
-def _resolve(name: str, labels: Any, ids: Any, what: str) -> str:
-    found = [str(i) for i, label in zip(ids, labels, strict=True) if str(label) == name]
+def _resolve(name: str, labels: Iterable[object], ids: Sequence[str], what: str) -> str:
+    texts = [str(label) for label in labels]
+    found = [i for i, text in zip(ids, texts, strict=True) if text == name]
     if len(found) == 1:
         return found[0]
     if found:
-        raise RecipeError(f"{len(found)} {what}s are called {name!r}: choose one of {', '.join(found)}")
-    from zarrbench.recipes import nearest
-
-    raise RecipeError(
-        f"the cube has no {what} {name!r}{nearest(name, [*map(str, labels), *map(str, ids)][:20000])}"
-    )
+        raise RecipeError(
+            f"{len(found)} {what}s are called {name!r}: choose one of {', '.join(found)}"
+        )
+    raise RecipeError(f"the cube has no {what} {name!r}{nearest(name, {*texts, *ids})}")

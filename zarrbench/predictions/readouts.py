@@ -35,13 +35,17 @@ class Readout:
     @classmethod
     def from_text(cls, text: str) -> "Readout":
         if text != "identity":
-            raise RecipeError(f"the readout {text!r} needs a mapping: kind, bins, log_base, pseudocount")
+            raise RecipeError(
+                f"the readout {text!r} needs a mapping: kind, bins, log_base, pseudocount"
+            )
         return cls("identity")
 
     def check(self, n_bins: int, where: str) -> None:
         """Refuse a readout that a model of `n_bins` bins cannot serve."""
         if self.kind == "identity" and n_bins != 1:
-            raise RecipeError(f"{where}: 'identity' needs a model of one bin, this one has {n_bins}")
+            raise RecipeError(
+                f"{where}: 'identity' needs a model of one bin, this one has {n_bins}"
+            )
         if self.bins is not None and not all(0 <= b < n_bins for b in self.bins):
             raise RecipeError(f"{where}: bins {self.bins} are not all in 0..{n_bins - 1}")
         if self.bins == ():

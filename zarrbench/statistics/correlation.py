@@ -1,5 +1,6 @@
 """Pearson correlation across people of predicted and observed values, one per gene."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,8 +114,7 @@ def _paired_statistics(x: ArrayLike, y: ArrayLike) -> tuple[NDArray, ...]:
         r = np.clip(np.vecdot(centred_x, centred_y) / (n * sd_x * sd_y), -1.0, 1.0)
     undefined = (n < 3) | is_constant(mean_x, sd_x) | is_constant(mean_y, sd_y)
     r = np.where(undefined, np.nan, r)
-    # (1 - r)(1 + r) keeps the digits that 1 - r^2 loses near |r| = 1
-    p = np.asarray(special.betainc(np.maximum(n - 2, 1) / 2, 0.5, (1 - r) * (1 + r)))
+    p = np.asarray(special.betainc(np.maximum(n - 2, 1) / 2, 0.5, 1 - r**2))
     return r, p, n, mean_y, sd_y, mean_x, sd_x
 
 
@@ -126,34 +126,35 @@ def _moments(values: NDArray, valid: NDArray, n: NDArray) -> tuple[NDArray, NDAr
 
 
 def _joined_on_labels(
-    first: xr.DataArray, second: xr.DataArray, dim: str
+    predicted: xr.DataArray, observed: xr.DataArray, dim: str
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    shared = [name for name in first.dims if name in second.dims]
+    shared = [name for name in predicted.dims if name in observed.dims]
     if dim not in shared:
         raise SampleError(
-            f"both arrays need the dimension {dim!r}, found {first.dims} and {second.dims}"
+            f"predicted and observed values need the dimension {dim!r}, found {predicted.dims} "
+            f"and {observed.dims}"
         )
     for name in shared:
         error = SampleError if name == dim else GeneTableError
-        for array in (first, second):
+        for role, array in (("predicted", predicted), ("observed", observed)):
             labels = array.indexes.get(name)
             if labels is None:
                 raise error(
-                    f"the dimension {name!r} of {array.name!r} has no labels, and arrays are never "
+                    f"the dimension {name!r} of the {role} values has no labels, and nothing is "
                     "matched by position; give it a coordinate"
                 )
             if not labels.is_unique:
                 raise error(
-                    f"{array.name!r} repeats {name} {labels[labels.duplicated()][0]!r}; "
-                    "labels must be unique, keep one of each"
+                    f"the {role} values hold {name} {labels[labels.duplicated()][0]!r} more than "
+                    "once; keep one of each"
                 )
-        if first.indexes[name].intersection(second.indexes[name]).empty:
+        if predicted.indexes[name].intersection(observed.indexes[name]).empty:
             raise error(
-                f"{first.name!r} and {second.name!r} share no {name} (for example "
-                f"{_example(first, name)} and {_example(second, name)}); use the same ids in both"
+                f"predicted and observed values share no {name} (for example "
+                f"{_example(predicted, name)} and {_example(observed, name)}); use the same ids"
             )
-    return xr.align(first, second, join="inner")
+    return xr.align(predicted, observed, join="inner")
 
 
-def _example(array: xr.DataArray, dim: object) -> str:
+def _example(array: xr.DataArray, dim: Hashable) -> str:
     return ", ".join(repr(label) for label in array.indexes[dim][:1]) or "none"

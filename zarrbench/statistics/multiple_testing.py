@@ -41,8 +41,6 @@ def benjamini_hochberg(p: ArrayLike, nan_policy: NanPolicy = "p1") -> NDArray[np
     """
     _check(nan_policy, NanPolicy, "nan_policy")
     p = np.asarray(p, dtype=np.float64)
-    if p.size == 0:
-        return p.copy()
     if nan_policy == "p1":
         return stats.false_discovery_control(np.where(np.isnan(p), 1.0, p), axis=0)
     return np.apply_along_axis(_adjust_tested, 0, p)
@@ -81,7 +79,7 @@ def significant(
     with np.errstate(divide="ignore"):
         evidence = np.round(-np.log10(p), 3)
     cut = evidence.min(axis=0, where=accepted, initial=np.inf)
-    return accepted & (evidence > cut)
+    return evidence > cut
 
 
 def adjust(
@@ -109,7 +107,7 @@ def adjust(
     RecipeError
         If `nan_policy` or `count_rule` is unknown.
     """
-    _check(nan_policy, NanPolicy, "nan_policy")
+    _check(nan_policy, NanPolicy, "nan_policy")  # here and not only when a lazy array computes
     _check(count_rule, CountRule, "count_rule")
 
     def along_last_axis(values: NDArray) -> tuple[NDArray, NDArray]:
@@ -133,8 +131,7 @@ def adjust(
 def _adjust_tested(p: NDArray) -> NDArray:
     q = np.full_like(p, np.nan)
     tested = ~np.isnan(p)
-    if tested.any():
-        q[tested] = stats.false_discovery_control(p[tested])
+    q[tested] = stats.false_discovery_control(p[tested])
     return q
 
 

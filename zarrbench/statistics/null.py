@@ -14,19 +14,14 @@ from scipy import special
 from zarrbench.statistics.correlation import is_constant
 
 STATISTICS = ("published", "sem", "prediction", "signed", "empirical")
-
-# Bounds the weights held at once: 1,000 draws of 5,000 variants are 20 MB.
-_BLOCK_OF_DRAWS = 1000
+_BLOCK_OF_DRAWS = 1000  # bounds the weights held at once: 20 MB for 5,000 variants
 # Far above what float32 adds to q, and below the spread of a null on fewer than 300,000 people.
 _FLOAT32_SPREAD = 1e-3
 
 
 @dataclass(frozen=True)
 class NullTest:
-    """Moments of the null, shape (...), and the tests, shape (..., 5) in the order of STATISTICS.
-
-    `degenerate` marks nulls without spread, where every t is NaN and every p is 1.
-    """
+    """Moments of the null, shape (...), and tests, shape (..., 5) in the order of STATISTICS."""
 
     mean: NDArray[np.float64]
     sd: NDArray[np.float64]
@@ -37,14 +32,10 @@ class NullTest:
 
 
 def gene_generator(seed: int, gene: str) -> np.random.Generator:
-    """Return the random stream of one gene, whatever the platform and the other genes.
-
-    `seed` is not negative. The released study drew all genes from one stream instead.
-    """
+    """Return a gene's own stream, from a seed >= 0, whatever the platform and the other genes."""
     digest = hashlib.blake2b(gene.encode(), digest_size=16).digest()
     sequence = np.random.SeedSequence([seed, int.from_bytes(digest, "little")])
-    # named, since the generator behind numpy's default_rng may change
-    return np.random.Generator(np.random.PCG64(sequence))
+    return np.random.Generator(np.random.PCG64(sequence))  # what default_rng takes may change
 
 
 def polymorphic(dosage: NDArray) -> NDArray[np.bool_]:
@@ -65,7 +56,7 @@ def null_correlations(
     The weights are standard normal on alternative-allele counts, neither standardised nor scaled
     by frequency. People whose y is not finite are dropped, then variants monomorphic among the
     rest, before any weight is drawn; then missing calls take the mean of their variant. Accurate
-    to 1e-6; 0 where y is constant, people are fewer than three or no variant is polymorphic.
+    to 1e-6. It is 0 for a constant y, fewer than three people or no polymorphic variant.
 
     Parameters
     ----------
@@ -85,21 +76,26 @@ def null_correlations(
     ValueError
         If dosage and y hold different numbers of people.
     """
-    y = np.asarray(y, dtype=np.float64)
-    if y.shape != dosage.shape[1:]:
-        raise ValueError(f"dosage is {dosage.shape}, so y should be {dosage.shape[1:]}: {y.shape}")
-    kept = np.isfinite(y)
-    calls = dosage if kept.all() else dosage[:, kept]
-    calls, y = calls[polymorphic(calls)], y[kept]
+    observed = np.asarray(y, dtype=np.float64)
+    if observed.shape != dosage.shape[1:]:
+        raise ValueError(f"dosage {dosage.shape} and y {observed.shape} differ in people")
+    kept = np.isfinite(observed)
+    calls, residual = dosage if kept.all() else dosage[:, kept], observed[kept]
+    calls = calls[polymorphic(calls)]
     q = np.zeros(draws)
-    if len(calls) == 0 or y.size < 3 or is_constant(y.mean(), y.std()):
+    if len(calls) == 0 or residual.size < 3 or is_constant(residual.mean(), residual.std()):
         return q
-    residual = y - y.mean()
-    residual /= np.linalg.norm(residual)
+    residual -= residual.mean()
+    centred = _centred(calls, np.float32)
     for start in range(0, draws, _BLOCK_OF_DRAWS):
         block = q[start : start + _BLOCK_OF_DRAWS]
         weights = generator.standard_normal((block.size, len(calls)), dtype=np.float32)
-        block[:] = _correlations(np.abs(weights) if positive else weights, calls, residual)
+        weights = np.abs(weights) if positive else weights
+        block[:] = _absolute_r(weights @ centred, residual)
+        # One variant, or several in perfect linkage, give every draw the same |r|: only float64
+        # tells that from the noise of rounding, which would pass for a tiny spread.
+        if block.std() < _FLOAT32_SPREAD:
+            block[:] = _absolute_r(weights @ _centred(calls, np.float64), residual)
     return q
 
 
@@ -108,12 +104,11 @@ def effective_variants(dosage: NDArray) -> float:
 
     The participation ratio (sum l)^2 / sum l^2 of the eigenvalues l of the covariance of raw
     dosages across people: 1 for one variant or perfect linkage, the number of variants where all
-    are independent and equally variable, 0 where none is polymorphic. Accurate to 1e-5.
-
-    `dosage` is as in `null_correlations`; people without expression are to be left out before.
+    are independent and equally variable, 0 where none is polymorphic. Accurate to 1e-5. `dosage`
+    is as in `null_correlations`; people without expression are to be left out before.
     """
     calls = dosage[polymorphic(dosage)]
-    if len(calls) == 0:
+    if not len(calls):
         return 0.0
     centred = _centred(calls, np.float32)
     # Trace and squared Frobenius norm are the two sums, and either Gram matrix has the same ones.
@@ -131,15 +126,14 @@ def null_test(r: ArrayLike, q: ArrayLike) -> NullTest:
     - sem: D / (sd / sqrt(n)), n - 1; does |r| differ from the *mean* of the null? Very liberal.
     - prediction: D / (sd' sqrt(1 + 1/n)), n - 1; may |r| be one more draw? Anti-conservative, since
       |r| is half-normal under the null.
-    - signed: r / sqrt(mean(q^2)), n, two-sided; the same question of the signed r. Calibrated where
-      several independent variants carry the null.
-    - empirical: no t (NaN); p = (1 + #{q >= |r|}) / (n + 1), which needs many draws.
+    - signed: r / sqrt(mean(q^2)), n, two-sided; may r be a signed draw? Calibrated where several
+      independent variants carry the null.
+    - empirical: no t; p = (1 + #{q >= |r|}) / (n + 1), which needs many draws.
 
-    The first three are one-sided, towards large |r|. A NaN r counts as 0 and is never significant.
-    A null without spread, or with a NaN, is degenerate: p = 1 for every statistic.
+    The first three are one-sided, towards large |r|. A NaN r counts as 0, which is not significant.
+    Where the null has no spread, or a NaN, it is degenerate: t is NaN and p is 1 for all five.
     """
-    r = np.nan_to_num(np.asarray(r, dtype=np.float64))
-    q = np.asarray(q, dtype=np.float64)
+    r, q = np.nan_to_num(np.asarray(r, np.float64)), np.asarray(q, np.float64)
     n = q.shape[-1]
     mean, sd = np.asarray(q.mean(axis=-1)), np.asarray(q.std(axis=-1))
     rms = np.asarray(np.sqrt(np.vecdot(q, q) / n))
@@ -149,12 +143,11 @@ def null_test(r: ArrayLike, q: ArrayLike) -> NullTest:
         sem = excess / (sd / np.sqrt(n))
         prediction = excess / (sd * np.sqrt(np.divide(n + 1, n - 1)))  # sd' sqrt(1 + 1/n)
         signed = r / rms
-    as_large = (q >= np.abs(r)[..., np.newaxis]).sum(axis=-1)
     t = np.stack([published, sem, prediction, signed, np.full_like(signed, np.nan)])
     p = special.stdtr(n - 1, -t)
     p[0, published < 0] = 1.0
     p[3] = 2 * special.stdtr(n, -np.abs(signed))
-    p[4] = (1 + as_large) / (n + 1)
+    p[4] = (1 + (q >= np.abs(r)[..., np.newaxis]).sum(axis=-1)) / (n + 1)
     degenerate = is_constant(mean, sd)
     t, p = np.where(degenerate, np.nan, t), np.where(degenerate, 1.0, p)
     return NullTest(mean, sd, rms, np.moveaxis(t, 0, -1), np.moveaxis(p, 0, -1), degenerate)
@@ -164,8 +157,12 @@ def null_statistics(r: xr.DataArray, q: xr.DataArray) -> xr.Dataset:
     """Return `null_test` of r (gene) and q (gene, draw), lazily where they are Dask-backed.
 
     null_mean, null_sd (ddof 0), null_rms and null_degenerate are over (gene), null_t and null_p
-    over (gene, statistic) with the names as coordinate. Raises xarray.AlignmentError where r and q
-    do not hold the same genes in the same order.
+    over (gene, statistic), with the names as coordinate.
+
+    Raises
+    ------
+    xarray.AlignmentError
+        If r and q do not hold the same genes in the same order.
     """
     names = [field.name for field in fields(NullTest)]
     outputs = xr.apply_ufunc(
@@ -173,9 +170,9 @@ def null_statistics(r: xr.DataArray, q: xr.DataArray) -> xr.Dataset:
         r,
         q.chunk({"draw": -1}) if q.chunks else q,
         input_core_dims=[[], ["draw"]],
-        output_core_dims=[["statistic"] if name in ("t", "p") else [] for name in names],
+        output_core_dims=[[], [], [], ["statistic"], ["statistic"], []],
         dask="parallelized",
-        output_dtypes=[np.bool_ if name == "degenerate" else np.float64 for name in names],
+        output_dtypes=[*[np.float64] * 5, np.bool_],
         dask_gufunc_kwargs={"output_sizes": {"statistic": len(STATISTICS)}},
         join="exact",
         keep_attrs=False,
@@ -184,25 +181,19 @@ def null_statistics(r: xr.DataArray, q: xr.DataArray) -> xr.Dataset:
     return xr.Dataset(labelled, coords={"statistic": list(STATISTICS)})
 
 
-def _correlations(
-    weights: NDArray, calls: NDArray, residual: NDArray, dtype: DTypeLike = np.float32
-) -> NDArray[np.float64]:
-    """Return |r| of each row of weights with residuals of mean 0 and norm 1."""
-    predictors = weights.astype(dtype, copy=False) @ _centred(calls, dtype)
+def _absolute_r(predictors: NDArray, residual: NDArray) -> NDArray[np.float64]:
+    """Return |r| of each row of predictors with the residual; both have mean 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        r = predictors @ residual.astype(dtype) / np.sqrt(np.vecdot(predictors, predictors))
-    q = np.minimum(np.abs(np.nan_to_num(r)), 1.0).astype(np.float64)
-    # One variant, or several in perfect linkage, give every draw the same |r|: only float64 tells
-    # that from the noise of rounding, which would pass for a null with a tiny spread.
-    if dtype == np.float32 and q.std() < _FLOAT32_SPREAD:
-        return _correlations(weights, calls, residual, np.float64)
-    return q
+        r = predictors @ residual / (np.linalg.norm(predictors, axis=1) * np.linalg.norm(residual))
+    return np.minimum(np.abs(np.nan_to_num(r)), 1.0)
 
 
 def _centred(calls: NDArray, dtype: DTypeLike) -> NDArray:
     """Return dosages less their variant's mean; a missing call, imputed by that mean, is 0."""
-    called = calls >= 0
-    centred = np.maximum(calls, 0).astype(dtype)
-    centred -= (centred.sum(axis=1) / called.sum(axis=1)).astype(dtype)[:, np.newaxis]
-    centred *= called
+    missing = calls < 0
+    centred = calls.astype(dtype)
+    centred[missing] = 0.0
+    ones = np.ones(calls.shape[1], dtype)  # a sum along rows is faster as a product
+    centred -= (centred @ ones / ((~missing).astype(dtype) @ ones))[:, np.newaxis]
+    centred[missing] = 0.0
     return centred

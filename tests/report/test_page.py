@@ -1,0 +1,381 @@
+import json
+import re
+import shutil
+import subprocess
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from zarrbench import layouts
+from zarrbench.haplotypes import policies
+from zarrbench.report import page
+
+STATISTICS = ["published", "sem", "prediction", "signed", "empirical"]
+PEOPLE = [f"HG{i:05d}" for i in range(120)]
+VOID = {"meta", "link", "input", "br", "img"}
+
+
+class Page(HTMLParser):
+    """What a reader meets: tags with their attributes, the text, and the content of scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html, self.tags, self.scripts, self.open = html, [], [], []
+        self.pieces: list[str] = []
+        self.feed(html)
+        self.close()
+        self.text = " ".join(" ".join(self.pieces).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(text)
+        elif not self.open or self.open[-1] != "style":
+            self.pieces.append(text)
+
+    @property
+    def genes(self):
+        return json.loads(self.scripts[0])
+
+
+def made_inputs(r, names=None, planted=None, chosen="signed", **options) -> page.ReportInputs:
+    """Inputs of a report on 120 people: |r| above 0.25 is significant under `chosen`.
+
+    Under `published` every gene with a defined r is, under the others none.
+    """
+    rng = np.random.default_rng(11)
+    r = np.asarray(r, dtype=float)
+    n, cases = len(r), list(policies.CASES)
+    sizes = {"gene": n, "statistic": len(STATISTICS), "case": len(cases)}
+    made = {
+        "string": lambda shape: np.full(shape, "chr22", object),
+        "float": lambda shape: rng.uniform(0.01, 0.99, shape),
+        "int": lambda shape: rng.integers(1, 900, shape),
+        "bool": lambda shape: np.zeros(shape, bool),
+    }
+    variables = {
+        name: (kind.dims, made[kind.kind](tuple(sizes[d] for d in kind.dims)))
+        for name, kind in layouts.GENE_STATISTICS.variables.items()
+        if not kind.optional
+    }
+    ids = [f"ENSG{i:07d}" for i in range(n)]
+    variables["gene"] = ("gene", np.array(ids, object))
+    variables["gene_name"] = ("gene", np.array(names or [f"NAME{i}" for i in range(n)], object))
+    variables["r"] = ("gene", r)
+    variables["statistic"] = ("statistic", np.array(STATISTICS, object))
+    variables["case"] = ("case", np.array(cases, object))
+    counts = np.zeros((n, len(cases)), int)
+    counts[:, 1] = 1000
+    counts[0, 2] = 7
+    variables["case_count"] = (("gene", "case"), counts)
+    significant = np.zeros((n, len(STATISTICS)), bool)
+    significant[:, 0] = ~np.isnan(r)
+    significant[:, STATISTICS.index(chosen)] = np.abs(np.nan_to_num(r)) > 0.25
+    variables["significant"] = (("gene", "statistic"), significant)
+    variables["null_q"] = (("gene", "statistic"), np.where(significant, 0.01, 0.5))
+    if planted is not None:
+        found = np.where(significant[:, STATISTICS.index(chosen)], np.sign(np.nan_to_num(r)), 0)
+        variables["planted_sign"] = ("gene", np.array(planted))
+        variables["recovered"] = ("gene", found == np.array(planted))
+    attributes = {
+        "statistic": chosen, "alpha": 0.05, "count_rule": "q_le_alpha", "track": "CNhs11796",
+        "track_description": "CAGE:brain, adult", "draws": 50,
+    }  # fmt: skip
+    statistics = xr.Dataset(variables, attrs=attributes)
+    layouts.GENE_STATISTICS.check(statistics, Path("x"))
+    observed = rng.normal(size=(n, len(PEOPLE)))
+    known = np.nan_to_num(r)[:, None]
+    predicted = known * observed + np.sqrt(1 - known**2) * rng.normal(size=observed.shape)
+    labels = {"gene": ids, "individual": PEOPLE}
+    facts = {"What was run": {"Model": "toy"}, "Choices": {"alpha": "0.05"}}
+    options = {"facts": facts} | options
+    return page.ReportInputs(
+        title=options.pop("title", "Toy run"),
+        statistics=statistics,
+        predicted=xr.DataArray(predicted, dims=("gene", "individual"), coords=labels),
+        observed=xr.DataArray(observed, dims=("gene", "individual"), coords=labels),
+        **options,
+    )
+
+
+def written(folder: Path, inputs: page.ReportInputs) -> Page:
+    path = folder / "report.html"
+    page.write_report(path, inputs)
+    assert [p.name for p in folder.iterdir()] == ["report.html"]
+    return Page(path.read_text("utf-8"))
+
+
+R = [0.6, 0.5, 0.3, -0.4, -0.31, 0.1, 0.0, np.nan]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Page:
+    inputs = made_inputs(
+        R, warnings=["Three people lack covariates."], unfinished="2 genes failed."
+    )
+    return written(tmp_path_factory.mktemp("report"), inputs)
+
+
+def table_row(report: Page, name: str) -> str:
+    rows = re.findall(r"<tr[^>]*>.*?</tr>", report.html, re.S)
+    return " ".join(Page(next(row for row in rows if name in row)).text.split())
+
+
+def test_headline_gives_the_counts(report):
+    assert "In 5 of 8 genes tested" in report.text
+    assert "3 in the right direction , 2 in the wrong one" in report.text
+    tiles = report.html[report.html.index('class="tiles"') :]
+    numbers = Page("<dl " + tiles[: tiles.index("</dl>")] + "</dl>").text
+    assert "genes tested 8 genes with a defined r 7" in numbers
+    assert "r > 0 3 significant with r < 0: predicted in the wrong direction 2" in numbers
+    assert f"mean r {np.nanmean(R):.3f}" in numbers
+    assert "−0.400 … 0.600" in numbers
+
+
+def test_headline_names_the_rule_and_other_statistics_have_their_counts(report):
+    assert "significant when q ≤ 0.05, with q the p of the statistic signed" in report.text
+    assert "50 random predictors" in report.text
+    assert table_row(report, "<code>signed").startswith("signed used here 5 3 2")
+    assert table_row(report, "<code>published").startswith("published 7 4 2")
+    assert table_row(report, "<code>empirical").startswith("empirical 0 0 0")
+
+
+def test_page_needs_nothing_from_elsewhere(report):
+    for tag, attributes in report.tags:
+        assert tag not in {"img", "iframe", "object", "embed", "base"}
+        assert "src" not in attributes
+        for name in ("href", "xlink:href"):
+            target = attributes.get(name) or "#"
+            assert target.startswith("#") or target == "data:,"
+    assert "@import" not in report.html
+    assert "url(http" not in report.html
+    policy = next(a["content"] for _, a in report.tags if "http-equiv" in a)
+    assert policy.startswith("default-src 'none'")
+
+
+def test_page_has_its_parts_and_is_well_formed(report):
+    assert report.open == []
+    ids = [a["id"] for _, a in report.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert sum(tag == "svg" for tag, _ in report.tags) == 4
+    assert {
+        "run",
+        "across-genes",
+        "statistics",
+        "extremes",
+        "haplotypes",
+        "genes",
+        "choices",
+    } <= set(ids)
+    assert "planted" not in ids
+    for sentence in ("Three people lack covariates.", "2 genes failed.", "CAGE:brain, adult"):
+        assert sentence in report.text
+    assert report.text.index("2 genes failed.") < report.text.index("In 5 of 8")
+    assert report.text.index("Model toy") < report.text.index("Across genes")
+    assert report.text.index("alpha 0.05") > report.text.index("All genes")
+    assert any(tag == "noscript" for tag, _ in report.tags)
+
+
+def test_best_and_worst_are_those_of_highest_and_lowest_r(report):
+    shown = report.text[report.text.index("Best and worst gene") :]
+    assert shown.index("Highest r NAME0") < shown.index("Lowest r NAME3")
+    assert "among the 7 with a defined r" in shown
+    hidden = re.findall(r"Each cell holds 5 people or more; (\d+) of 120 people", shown)
+    assert len(hidden) == 2
+
+
+def test_haplotype_cases_are_summed_over_genes(report):
+    names = list(policies.CASES)
+    assert table_row(report, names[1].replace("_", " ")).split("alleles ")[1].startswith("8,000 8 ")
+    assert " 7 1 " in table_row(report, names[2].replace("_", " "))
+
+
+def test_gene_data_holds_every_gene(report):
+    genes = report.genes
+    assert genes["gene_name"] == [f"NAME{i}" for i in range(8)]
+    assert genes["r"] == [*R[:7], None]
+    assert genes["significant"] == [True] * 5 + [False] * 3
+    assert {len(values) for values in genes.values()} == {8}
+    script = report.scripts[-1]
+    assert all(f'"{name}"' in script for name in genes), "the script shows every column"
+
+
+@pytest.mark.parametrize("individual_points", [False, True])
+def test_no_person_is_named_and_none_drawn_unless_asked_for(tmp_path, individual_points):
+    inputs = made_inputs(R, individual_points=individual_points)
+    report = written(tmp_path, inputs)
+    assert not re.search(r"HG\d", report.html)
+    assert not [person for person in PEOPLE if person in report.html]
+    circles = sum(tag == "use" for tag, _ in report.tags)
+    assert (circles > 2 * len(PEOPLE)) is individual_points
+    assert ("Each point is one person" in report.text) is individual_points
+
+
+def test_only_the_two_genes_shown_are_computed(tmp_path):
+    inputs = made_inputs(R)
+    computed = []
+
+    def load(block, gene):
+        computed.append(gene)
+        return block
+
+    def lazy(array):
+        rows = [
+            da.from_delayed(dask.delayed(load)(row, i), row.shape, row.dtype)
+            for i, row in enumerate(array.values)
+        ]
+        return array.copy(data=da.stack(rows))
+
+    statistics = inputs.statistics.chunk(gene=3)
+    predicted, observed = lazy(inputs.predicted), lazy(inputs.observed)
+    inputs = page.ReportInputs(inputs.title, statistics, predicted, observed, inputs.facts)
+    written(tmp_path, inputs)
+    assert sorted(set(computed)) == [0, 3]
+
+
+HOSTILE = "</script><script>alert('x')</script>"
+
+
+def test_hostile_text_is_only_text(tmp_path):
+    facts = {HOSTILE: {HOSTILE: HOSTILE}}
+    inputs = made_inputs(
+        [0.9, -0.9, 0.0, 0.3],
+        names=[HOSTILE, "<script>", "a&b", "{{ 7 * 7 }}"],
+        planted=[1, -1, 0, 1],
+        facts=facts,
+        title=HOSTILE,
+        warnings=[HOSTILE],
+        unfinished=HOSTILE,
+    )
+    inputs.statistics.attrs["track_description"] = HOSTILE
+    inputs.statistics.attrs["track"] = HOSTILE
+    report = written(tmp_path, inputs)
+    assert sum(tag == "script" for tag, _ in report.tags) == 2
+    assert report.html.count("<script") == report.html.count("</script") == 2
+    assert report.genes["gene_name"] == [HOSTILE, "<script>", "a&b", "{{ 7 * 7 }}"]
+    assert report.text.count(HOSTILE) >= 8
+    assert "innerHTML" not in report.html
+
+
+def test_planted_effects_have_a_verdict(tmp_path):
+    report = written(tmp_path, made_inputs(R, planted=[1, 1, 1, -1, -1, 0, 0, 0]))
+    assert "8 of 8 planted genes recovered as planted" in report.text
+    assert "3 of 3 right-signed, 2 of 2 wrong-signed, 3 of 3 no effect" in report.text
+    assert table_row(report, ">NAME3<") == "NAME3 wrong-signed wrong-signed yes"
+
+
+def test_planted_effects_that_were_missed_come_first(tmp_path):
+    report = written(tmp_path, made_inputs(R, planted=[1, 1, 1, 1, -1, 0, 1, 0]))
+    assert "6 of 8 planted genes recovered as planted" in report.text
+    assert table_row(report, ">NAME6<") == "NAME6 right-signed not significant no"
+    shown = report.text[report.text.index("planted genes recovered") :]
+    assert shown.index("NAME3") < shown.index("NAME6") < shown.index("NAME0")
+
+
+@pytest.mark.parametrize(
+    ("r", "sentence", "heading"),
+    [
+        ([np.nan] * 3, "None of the 3 genes tested has a defined r", "No gene has a defined r"),
+        ([0.1, -0.1], "In none of the 2 genes tested do predictions follow", "Lowest r"),
+        ([0.5], "In 1 of 1 gene tested", "The only gene with a defined r NAME0"),
+        ([np.nan], "The one gene tested has no defined r", "No gene has a defined r"),
+        ([0.5, 0.5], "In 2 of 2 genes tested", "Highest and lowest r NAME0"),
+    ],
+)
+def test_small_and_empty_results(tmp_path, r, sentence, heading):
+    report = written(tmp_path, made_inputs(r))
+    assert sentence in report.text
+    assert heading in report.text
+    assert "nan" not in report.text.lower()
+    assert report.open == []
+
+
+def test_strict_count_rule_is_spelt_out(tmp_path):
+    inputs = made_inputs([0.5])
+    inputs.statistics.attrs["count_rule"] = "strict_above_cut"
+    assert "lies strictly above its smallest value" in written(tmp_path, inputs).text
+
+
+def test_same_inputs_give_the_same_page(tmp_path, report):
+    inputs = made_inputs(
+        R, warnings=["Three people lack covariates."], unfinished="2 genes failed."
+    )
+    assert written(tmp_path, inputs).html == report.html
+
+
+def test_a_failing_report_leaves_the_old_one(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    inputs = made_inputs(R)
+    del inputs.statistics.attrs["draws"]
+    with pytest.raises(Exception, match="draws"):
+        page.write_report(path, inputs)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_seven_thousand_genes_are_quick_and_small(tmp_path):
+    r = np.clip(np.random.default_rng(2).normal(0.03, 0.2, 7000), -0.95, 0.95)
+    inputs = made_inputs(r)
+    start = time.process_time()
+    report = written(tmp_path, inputs)
+    assert time.process_time() - start < 5
+    assert len(report.html) < 4e6
+    assert len(report.genes["r"]) == 7000
+    assert sum(tag == "tr" for tag, _ in report.tags) < 100
+
+
+CLICKS = """<script>
+const column = (i) => [...document.querySelectorAll("#genes tbody tr")].map((row) => row.children[i].textContent);
+const press = (name) => document.querySelector(`#genes [data-column=${name}]`).click();
+const type = (id, change) => { change(document.getElementById(id)); document.getElementById(id).dispatchEvent(new Event("input")); };
+const sorted = () => document.querySelector("#genes th[aria-sort$=ending]");
+const seen = { first: column(0), aria: sorted().ariaSort };
+press("r"); seen.ascending = column(1); seen.ariaAfter = sorted().ariaSort;
+press("gene_name"); seen.names = column(0);
+type("only-significant", (box) => { box.checked = true; }); seen.significant = column(0);
+type("text", (box) => { box.value = "name3"; }); seen.filtered = column(0);
+type("text", (box) => { box.value = "nothing like it"; }); seen.status = document.getElementById("shown").textContent;
+type("all-columns", (box) => { box.checked = true; }); seen.columns = document.querySelectorAll("#genes th[scope=col]").length;
+document.title = JSON.stringify(seen);
+</script>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_gene_table_in_a_browser(tmp_path, report):
+    path = tmp_path / "clicked.html"
+    path.write_text(report.html.replace("</body>", f"{CLICKS}</body>"), encoding="utf-8")
+    command = [
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+        f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title is not None
+    seen = json.loads(title[1])
+    assert seen["first"] == [f"NAME{i}" for i in (0, 1, 2, 5, 6, 4, 3, 7)]
+    assert [seen["aria"], seen["ariaAfter"]] == ["descending", "ascending"]
+    assert seen["ascending"] == [
+        "−0.400", "−0.310", "0.000", "0.100", "0.300", "0.500", "0.600", "NA",
+    ]  # fmt: skip
+    assert seen["names"] == [f"NAME{i}" for i in range(8)]
+    assert seen["significant"] == [f"NAME{i}" for i in range(5)]
+    assert seen["filtered"] == ["NAME3"]
+    assert seen["status"] == "no gene matches"
+    assert seen["columns"] == 21

@@ -1,0 +1,112 @@
+"""From one YAML of ``cluster/`` to a Dask client: where a pipeline runs."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from distributed import Client, LocalCluster
+
+from zarrbench.errors import ClusterError
+from zarrbench.recipes import load_yaml, parse
+
+# What a process with TensorFlow and one small model needs at least
+_BYTES_PER_PROCESS = 2 << 30
+
+
+@dataclass(frozen=True)
+class ClusterRecipe:
+    """One place to run.
+
+    Parameters
+    ----------
+    name : str
+    kind : {'local'}
+        Processes on this machine.
+    processes : int, optional
+        Worker processes, one model each; by default as many as cores and memory allow.
+    slot : str
+        Dask resource that one prediction takes; every process offers one.
+    memory_limit : str
+        Memory of one process, as Dask writes it; ``auto`` shares the machine's.
+    """
+
+    name: str
+    kind: Literal["local"] = "local"
+    processes: int | None = None
+    slot: str = "GPU"
+    memory_limit: str = "auto"
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.processes is not None and self.processes < 1:
+            raise ValueError("processes must be at least 1")
+
+
+def load_cluster_recipe(path: Path) -> ClusterRecipe:
+    """Read one file of ``cluster/``."""
+    return parse(ClusterRecipe, load_yaml(path), str(path))
+
+
+def local_processes(recipe: ClusterRecipe) -> int:
+    """Return how many processes a local cluster gets."""
+    if recipe.processes is not None:
+        return recipe.processes
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    by_memory = psutil.virtual_memory().total // _BYTES_PER_PROCESS
+    return int(max(1, min(cores or 1, by_memory)))
+
+
+@contextlib.contextmanager
+def started(recipe: ClusterRecipe) -> Iterator[Client]:
+    """Start the cluster, give a client, and stop it in the end.
+
+    Scheduler and dashboard listen on this machine only.
+
+    Raises
+    ------
+    ClusterError
+        If it does not start.
+    """
+    processes = local_processes(recipe)
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    # One prediction at a time a process, with its share of the cores: more threads would compete.
+    environment = {
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "TF_NUM_INTEROP_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "OMP_NUM_THREADS": str(threads),
+    }
+    try:
+        cluster = LocalCluster(
+            n_workers=processes,
+            threads_per_worker=1,
+            processes=True,
+            resources={recipe.slot: 1},
+            memory_limit=recipe.memory_limit,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+            env=environment,
+        )
+    except (OSError, RuntimeError, TimeoutError, ValueError) as error:
+        raise ClusterError(f"the local cluster did not start: {error}") from error
+    with cluster, Client(cluster) as client:
+        check_slots(client, recipe.slot)
+        yield client
+
+
+def check_slots(client: Client, slot: str) -> int:
+    """Return how many predictions can run at once; none would make a run wait for ever."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    slots = sum(int(worker.get("resources", {}).get(slot, 0)) for worker in workers)
+    if slots < 1:
+        raise ClusterError(
+            f"no worker of the cluster offers the resource {slot!r}, so that predictions would "
+            f"wait for ever; start workers with --resources '{slot}=1', or correct 'slot'"
+        )
+    return slots

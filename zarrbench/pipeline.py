@@ -1,0 +1,223 @@
+"""One study as YAML: which stores, which model, and a flat list of stages with their parameters.
+
+The science stands in the file; where it runs and on which folders are flags of one run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from zarrbench.errors import RecipeError
+from zarrbench.models.protocol import ModelRecipe, parse_model
+from zarrbench.predictions.readouts import Readout
+from zarrbench.recipes import find, load_yaml, nearest, parse
+from zarrbench.statistics.null import STATISTICS
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Fill the prediction cube.
+
+    Parameters
+    ----------
+    readout : Readout
+        What `prediction` holds.
+    more_readouts : dict of Readout
+        Further variables `prediction_NAME` from the same model run.
+    genes : {'expressed', 'all'}
+        Genes with expression, or every gene of the gene store.
+    individuals : {'expressed', 'all'}
+        People with genotype and expression, or everybody with a genotype.
+    block_size : int, optional
+        Individuals of one task and shard; all by default, which shares the most work.
+    """
+
+    readout: Readout
+    more_readouts: dict[str, Readout] = field(default_factory=dict)
+    genes: Literal["expressed", "all"] = "expressed"
+    individuals: Literal["expressed", "all"] = "expressed"
+    block_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.block_size is not None and self.block_size < 1:
+            raise ValueError("block_size must be at least 1")
+        if not all(name.isidentifier() for name in self.more_readouts):
+            raise ValueError("names in more_readouts must be plain words")
+
+    @property
+    def readouts(self) -> dict[str, Readout]:
+        """All readouts by name, the primary one first."""
+        return {"prediction": self.readout, **self.more_readouts}
+
+
+@dataclass(frozen=True)
+class Null:
+    """The gene-specific null (METHODS section 9).
+
+    Parameters
+    ----------
+    statistic : str
+        Which of the five fills the null columns of the gene table; all are computed.
+    draws : int
+        Random predictors a gene.
+    window : 'model' or int
+        Variants of the model's window, or those within so many bases of the TSS.
+    seed : int
+    positive : bool
+        Use the absolute values of the random weights.
+    """
+
+    statistic: Literal["published", "sem", "prediction", "signed", "empirical"] = "signed"
+    draws: int = 50
+    window: Literal["model"] | int = "model"
+    seed: int = 1
+    positive: bool = False
+
+    def __post_init__(self) -> None:
+        if self.draws < 2:
+            raise ValueError("draws must be at least 2")
+        if self.window != "model" and self.window < 1:
+            raise ValueError("window must be 'model' or a positive number of bases")
+        if self.statistic not in STATISTICS:
+            raise ValueError(f"unknown statistic {self.statistic!r}")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Correlation across individuals, null and false discovery rate.
+
+    Parameters
+    ----------
+    track : str, optional
+        Identifier or description; needed if the model has several.
+    haplotypes : {'mean', 'sum'}
+    null_test : Null
+        (`null` alone is no text in YAML.)
+    alpha : float
+        Bound of the false discovery rate.
+    count_rule : {'q_le_alpha', 'strict_above_cut'}
+    nan_policy : {'p1', 'drop'}
+        Genes without a p count as p = 1, or are left out of the correction.
+    """
+
+    track: str | None = None
+    haplotypes: Literal["mean", "sum"] = "mean"
+    null_test: Null = field(default_factory=Null)
+    alpha: float = 0.05
+    count_rule: Literal["q_le_alpha", "strict_above_cut"] = "q_le_alpha"
+    nan_policy: Literal["p1", "drop"] = "p1"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise ValueError("alpha must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The HTML page.
+
+    Parameters
+    ----------
+    title : str
+    individual_points : bool
+        Show single people as points. Off by default: the page is then safe to pass on.
+    """
+
+    title: str = ""
+    individual_points: bool = False
+
+
+STAGES: dict[str, type[Predict] | type[Statistics] | type[Report]] = {
+    "predict": Predict,
+    "statistics": Statistics,
+    "report": Report,
+}
+
+
+@dataclass(frozen=True)
+class PipelineRecipe:
+    """A parsed file of ``pipelines/``; `stages` keeps the order of the file."""
+
+    name: str
+    description: str
+    stores_file: Path
+    model: ModelRecipe
+    stages: dict[str, Predict | Statistics | Report]
+
+    @property
+    def predict(self) -> Predict:
+        return self._stage("predict", Predict)
+
+    @property
+    def statistics(self) -> Statistics:
+        return self._stage("statistics", Statistics)
+
+    @property
+    def report(self) -> Report:
+        return self._stage("report", Report)
+
+    def _stage(self, name: str, kind: type[Any]) -> Any:
+        stage = self.stages.get(name)
+        if not isinstance(stage, kind):
+            raise RecipeError(
+                f"the pipeline {self.name!r} has no stage {name!r}; add it to 'stages'"
+            )
+        return stage
+
+
+@dataclass(frozen=True)
+class _File:
+    """The keys of a pipeline file."""
+
+    name: str
+    stores: str
+    model: Any
+    stages: tuple[Any, ...]
+    description: str = ""
+
+
+def load_pipeline(path: Path) -> PipelineRecipe:
+    """Read one file of ``pipelines/``.
+
+    Raises
+    ------
+    RecipeError
+        For unknown keys, stages or choices; the sentence names the nearest known one.
+    """
+    raw = parse(_File, load_yaml(path), str(path))
+    if not raw.name or "/" in raw.name or raw.name.startswith(".") or raw.name in _RESERVED:
+        raise RecipeError(
+            f"{path}: name {raw.name!r} must be a plain folder name other than {', '.join(_RESERVED)}"
+        )
+    recipe = PipelineRecipe(
+        name=raw.name,
+        description=raw.description,
+        stores_file=find("stores", raw.stores, beside=path.absolute()),
+        model=parse_model(raw.model, f"{path}: model"),
+        stages=_stages(raw.stages, path),
+    )
+    predict = recipe.stages.get("predict")
+    if isinstance(predict, Predict):
+        for name, readout in predict.readouts.items():
+            readout.check(recipe.model.spec().bins, f"{path}: stages.predict.{name}")
+    return recipe
+
+
+# Folders of <data> that are not results of a pipeline
+_RESERVED = ("stores", "downloads")
+
+
+def _stages(items: tuple[Any, ...], path: Path) -> dict[str, Predict | Statistics | Report]:
+    stages: dict[str, Predict | Statistics | Report] = {}
+    for number, item in enumerate(items):
+        where = f"{path}: stages[{number}]"
+        if not isinstance(item, Mapping) or len(item) != 1:
+            raise RecipeError(f"{where}: expected one stage, such as 'statistics: {{alpha: 0.05}}'")
+        [(name, parameters)] = item.items()
+        if name not in STAGES:
+            raise RecipeError(f"{where}: unknown stage {name!r}{nearest(str(name), STAGES)}")
+        if name in stages:
+            raise RecipeError(f"{where}: the stage {name!r} stands twice")
+        stages[name] = parse(STAGES[name], parameters or {}, f"{where}.{name}")
+    return stages

@@ -1,0 +1,186 @@
+"""What a run will predict: genes, individuals, tasks, and what was left out with the reason."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from zarrbench.errors import GeneTableError
+from zarrbench.expression.samples import Join
+from zarrbench.genome.coordinates import Window, model_window
+from zarrbench.layouts import PREDICTIONS
+from zarrbench.models.protocol import LoadableModel, ModelSpec
+from zarrbench.pipeline import Predict
+from zarrbench.predictions.cube import Block, blocks
+from zarrbench.provenance import file_sha256, fingerprint, plain
+from zarrbench.stores import StoreFamily
+
+
+@dataclass(frozen=True)
+class Task:
+    """One gene with all individuals of a block: the unit of work.
+
+    Attributes
+    ----------
+    gene : str
+    row : int
+        Row of the gene in the cube.
+    window : Window
+    block : Block
+    individuals : int64 (individual of the block,)
+        Rows of the genotype store.
+    """
+
+    gene: str
+    row: int
+    window: Window
+    block: Block
+    individuals: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a cube that is decided before anything is predicted.
+
+    Attributes
+    ----------
+    genes : Dataset
+        Rows of the gene store that will be predicted, in its order.
+    left_out : dict
+        Reason by gene id, of the genes that were asked for and cannot be predicted.
+    individuals : list of str
+    rows : int64 (individual,)
+        Their rows in the genotype store.
+    spec : ModelSpec
+    predict : Predict
+    recipe : dict
+        All that determines the numbers.
+    """
+
+    genes: xr.Dataset
+    left_out: dict[str, str]
+    individuals: list[str]
+    rows: NDArray[np.int64]
+    spec: ModelSpec
+    predict: Predict
+    recipe: dict[str, Any]
+
+    @property
+    def recipe_hash(self) -> str:
+        return fingerprint(self.recipe)
+
+    @property
+    def blocks(self) -> list[Block]:
+        return blocks(len(self.individuals), self.predict.block_size)
+
+    def window(self, row: int) -> Window:
+        """Return the window of a gene as the model reads it."""
+        gene = self.genes.isel(gene=row)
+        return _window(gene, self.spec)
+
+    def tasks(self, limit: int | None = None) -> Iterator[Task]:
+        """Yield the tasks of the first `limit` genes, gene by gene."""
+        for row, gene in enumerate(self.genes["gene"].values[:limit]):
+            window = self.window(row)
+            for block in self.blocks:
+                individuals = self.rows[block.start : block.stop]
+                yield Task(str(gene), row, window, block, individuals)
+
+    def size(self) -> dict[str, int]:
+        """Return tasks, uncompressed bytes and files of the whole cube."""
+        genes, people = self.genes.sizes["gene"], len(self.individuals)
+        readouts, tracks = len(self.predict.readouts), len(self.spec.tracks)
+        shards = genes * len(self.blocks)
+        coordinates = len([n for n in PREDICTIONS.variables if not n.endswith("prediction")])
+        return {
+            "tasks": shards,
+            "bytes": readouts * tracks * 4 * genes * (2 * people + 1),
+            # one object a shard and one a row of references; metadata and coordinates beside
+            "files": readouts * (shards + genes + 2) + 2 * coordinates + 1,
+        }
+
+
+def make_plan(stores: StoreFamily, join: Join, model: LoadableModel, predict: Predict) -> Plan:
+    """Choose genes and individuals, and write down what determines the cube.
+
+    Raises
+    ------
+    GeneTableError
+        If no gene remains; the sentence counts the reasons.
+    """
+    spec = model.recipe.spec()
+    genes, left_out = _choose_genes(stores, spec, predict)
+    everybody = stores.genotypes.samples
+    individuals = list(join.individuals) if predict.individuals == "expressed" else everybody
+    row_of = {sample: row for row, sample in enumerate(everybody)}
+    rows = np.array([row_of[name] for name in individuals], dtype=np.int64)
+    recipe = {
+        "cube_version": PREDICTIONS.version,
+        "stores": stores.identity(),
+        "policies": plain(stores.recipe.policies),
+        "model": {
+            "kind": type(model.recipe).__name__,
+            **plain(model.recipe),
+            "contents": {name: file_sha256(path) for name, path in model.files},
+        },
+        "predict": plain(predict),
+        "genes": {"n": genes.sizes["gene"], "sha256": _digest(genes)},
+        "individuals": {"n": len(individuals), "sha256": fingerprint(individuals)},
+    }
+    return Plan(genes, left_out, individuals, rows, spec, predict, recipe)
+
+
+def _choose_genes(
+    stores: StoreFamily, spec: ModelSpec, predict: Predict
+) -> tuple[xr.Dataset, dict[str, str]]:
+    genes = stores.genes
+    if predict.genes == "expressed":
+        expressed = stores.expression["gene"].values
+        absent = np.setdiff1d(expressed, genes["gene"].values)
+        left_out = dict.fromkeys(map(str, absent), "not in the gene annotation")
+        genes = genes.isel(gene=np.isin(genes["gene"].values, expressed))
+    else:
+        left_out = {}
+    lengths = stores.reference.lengths
+    genotyped = set(stores.genotypes.contigs)
+    kept = np.zeros(genes.sizes["gene"], dtype=bool)
+    for row in range(genes.sizes["gene"]):
+        gene = genes.isel(gene=row)
+        contig = str(gene["contig"].item())
+        if contig not in genotyped:
+            left_out[str(gene["gene"].item())] = "its contig has no genotypes"
+        elif stores.recipe.policies.beyond_contig == "refuse" and not _window(gene, spec).inside(
+            lengths[contig]
+        ):
+            left_out[str(gene["gene"].item())] = "its window leaves the contig"
+        else:
+            kept[row] = True
+    if not kept.any():
+        reasons = "; ".join(f"{n} {why}" for why, n in Counter(left_out.values()).items())
+        raise GeneTableError(
+            f"no gene of {stores.recipe.name!r} can be predicted ({reasons or 'the table is empty'}); "
+            f"check that annotation, expression, genotypes and reference are of one genome build"
+        )
+    return genes.isel(gene=kept), left_out
+
+
+def _window(gene: xr.Dataset, spec: ModelSpec) -> Window:
+    return model_window(
+        str(gene["contig"].item()),
+        int(gene["tss"].item()),
+        str(gene["strand"].item()),
+        spec.input_length,
+        spec.tss_index,
+        spec.strand_aware,
+    )
+
+
+def _digest(genes: xr.Dataset) -> str:
+    columns: Mapping[str, Any] = {
+        name: [str(v) for v in genes[name].values] for name in ("gene", "contig", "tss", "strand")
+    }
+    return fingerprint(columns)

@@ -1,0 +1,128 @@
+"""Filling a cube on a Dask cluster: tasks in a bounded window, progress from what is done."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, Future, as_completed
+
+from zarrbench import ledger, progress
+from zarrbench.clusters import check_slots
+from zarrbench.predictions.cube import check_recipe, create_cube, done_shards, finish_cube
+from zarrbench.predictions.plan import Plan
+from zarrbench.predictions.worker import Job, failure, run_task, warm_up
+from zarrbench.provenance import installed
+from zarrbench.storage import storage_failure
+
+# Tasks submitted ahead for each slot: the scheduler never holds more, whatever the cohort's size
+_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a run did: shards wanted, done before, done now, and failed with their errors."""
+
+    wanted: int
+    before: int
+    now: int
+    failed: dict[tuple[str, int], str]
+
+
+def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None = None) -> Filled:
+    """Predict every shard that the ledger does not call done.
+
+    Parameters
+    ----------
+    plan : Plan
+    job : Job
+    client : Client
+    slot : str
+        Dask resource that one prediction takes.
+    limit : int, optional
+        Only the first so many genes.
+
+    Raises
+    ------
+    RecipeError
+        If the cube was begun with another recipe.
+    ModelInputError
+        If the model cannot be loaded; then nothing has been written.
+    StorageError
+        If the storage fails; finished shards are kept.
+    """
+    if job.cube.exists():
+        check_recipe(job.cube, plan.recipe)
+    done = done_shards(job.cube) if job.cube.exists() else {}
+    wanted = list(plan.tasks(limit))
+    todo = [task for task in wanted if (task.gene, task.block.number) not in done]
+    failed: dict[tuple[str, int], str] = {}
+    if todo:
+        client.submit(warm_up, job.model, resources={slot: 1}, pure=False).result()
+    if not job.cube.exists():
+        _create(plan, job)
+    with progress.bar(total=len(wanted), label="predict", unit="shards") as bar:
+        bar.update(len(wanted) - len(todo))
+        for task, result in submit_bounded(client, run_task, todo, job, slot):
+            if isinstance(result, BaseException):
+                storage = storage_failure(result, job.cube)
+                if storage is not None:
+                    raise storage from result
+                # The worker died with the task, several times: it could not write this itself.
+                result = failure(job, task, result)
+                ledger.append(ledger.ledger_of(job.cube), result)
+            if result.state == "failed":
+                failed[task.gene, task.block.number] = result.error
+            bar.update()
+    if not failed and len(done_shards(job.cube)) == plan.size()["tasks"]:
+        finish_cube(job.cube)
+    return Filled(len(wanted), len(wanted) - len(todo), len(todo) - len(failed), failed)
+
+
+def _create(plan: Plan, job: Job) -> None:
+    create_cube(
+        job.cube,
+        plan.genes,
+        plan.individuals,
+        plan.spec.tracks,
+        list(plan.predict.readouts),
+        plan.predict.block_size,
+        plan.recipe,
+        installed(),
+    )
+
+
+def submit_bounded(
+    client: Client,
+    function: Callable[[Any, Any], Any],
+    items: Iterable[Any],
+    shared: Any,
+    slot: str | None = None,
+) -> Iterator[tuple[Any, Any]]:
+    """Run ``function(shared, item)`` for every item; yield (item, result or exception) as they end.
+
+    Only a few tasks for each slot are submitted at a time, so that scheduler and driver hold little
+    however many there are. With `slot`, every task takes one of that resource.
+    """
+    resources = None if slot is None else {slot: 1}
+    slots = (
+        check_slots(client, slot) if slot else len(client.scheduler_info(n_workers=-1)["workers"])
+    )
+    remaining = iter(items)
+    running: dict[Future, Any] = {}
+    completed = as_completed()
+
+    def submit_next() -> None:
+        item = next(remaining, None)
+        if item is not None:
+            future = client.submit(function, shared, item, resources=resources, pure=False)
+            running[future] = item
+            completed.add(future)
+
+    for _ in range(slots * _AHEAD):
+        submit_next()
+    for future in completed:
+        item = running.pop(future)
+        error = future.exception()
+        yield item, future.result() if error is None else error
+        future.release()
+        submit_next()

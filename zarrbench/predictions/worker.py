@@ -1,0 +1,117 @@
+"""What runs on a worker: read a window, predict each distinct sequence once, write the shard.
+
+A task is idempotent: it writes whole chunks that no other task touches, and its ledger entry last.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zarrbench import ledger
+from zarrbench.errors import StorageError
+from zarrbench.genome.reference import Reference
+from zarrbench.genotypes.store import GenotypeStore
+from zarrbench.haplotypes.policies import Policies
+from zarrbench.haplotypes.sequences import PersonalWindow, personal_window
+from zarrbench.models.protocol import LoadableModel, Model, ModelSpec, loaded
+from zarrbench.predictions.cube import write_shard
+from zarrbench.predictions.plan import Task
+from zarrbench.predictions.readouts import Readout, read_out
+from zarrbench.provenance import now
+
+# Sequences encoded at once, in batches of the model: bounds memory, not results
+_BATCHES_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of a run share. Small: paths and recipes, never data or networks."""
+
+    cube: Path
+    genotypes: Path
+    reference: Path
+    policies: Policies
+    model: LoadableModel
+    readouts: Mapping[str, Readout]
+    recipe_hash: str
+
+
+def warm_up(model: LoadableModel) -> ModelSpec:
+    """Load the network in this process, so that a model that cannot be loaded stops the run early."""
+    return loaded(model).spec
+
+
+def run_task(job: Job, task: Task) -> ledger.Entry:
+    """Predict one gene for one block of individuals, write the shard and its ledger entry.
+
+    A failure of this gene becomes a ``failed`` entry, so that the others go on; a failure of the
+    storage is raised, since it would hit them all.
+    """
+    began = time.perf_counter()
+    try:
+        personal = prepare(job, task)
+        by_readout = predict_distinct(loaded(job.model), personal, task.gene, job.readouts)
+        people = {name: values[personal.rows] for name, values in by_readout.items()}
+        references = {name: v[personal.reference_row] for name, v in by_readout.items()}
+        checksums = write_shard(job.cube, task.row, task.block, people, references)
+    except StorageError:
+        raise
+    except Exception as error:
+        entry = failure(job, task, error, time.perf_counter() - began)
+    else:
+        entry = ledger.Entry(
+            gene=task.gene,
+            block=task.block.number,
+            state="done",
+            recipe=job.recipe_hash,
+            time=now(),
+            checksums=checksums,
+            seconds=round(time.perf_counter() - began, 4),
+            sequences=personal.n_rows,
+        )
+    ledger.append(ledger.ledger_of(job.cube), entry)
+    return entry
+
+
+def prepare(job: Job, task: Task) -> PersonalWindow:
+    """Read the window of a task and find its distinct sequences."""
+    genotypes, reference = opened(job.genotypes, job.reference)
+    return personal_window(genotypes, reference, task.window, job.policies, task.individuals)
+
+
+def predict_distinct(
+    model: Model, personal: PersonalWindow, gene: str, readouts: Mapping[str, Readout]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the readouts of every distinct sequence of a window, each (distinct, track)."""
+    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in readouts}
+    step = model.spec.batch_size * _BATCHES_AT_ONCE
+    for start in range(0, personal.n_rows, step):
+        outputs = model.predict(personal.codes(start, start + step), gene)
+        for name, readout in readouts.items():
+            parts[name].append(read_out(outputs, readout))
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def failure(job: Job, task: Task, error: BaseException, seconds: float = 0.0) -> ledger.Entry:
+    """Return the ledger entry of a task that failed."""
+    return ledger.Entry(
+        gene=task.gene,
+        block=task.block.number,
+        state="failed",
+        recipe=job.recipe_hash,
+        time=now(),
+        seconds=round(seconds, 4),
+        error=f"{type(error).__name__}: {error}",
+    )
+
+
+@lru_cache(maxsize=2)
+def opened(genotypes: Path, reference: Path) -> tuple[GenotypeStore, Reference]:
+    """Open the stores once in this process."""
+    opened = Reference(reference)
+    return GenotypeStore(genotypes, opened.lengths), opened

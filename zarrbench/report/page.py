@@ -1,0 +1,182 @@
+"""The one HTML page that shows a run: self-contained, without any person's id."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from zarrbench import storage
+from zarrbench.haplotypes import policies
+from zarrbench.report import figures, tables
+
+_FIRST_FACTS = ("What was run", "Samples joined")
+
+
+@dataclass(frozen=True, eq=False)
+class ReportInputs:
+    """What a report is made of.
+
+    Parameters
+    ----------
+    title : str
+        Heading of the page.
+    statistics : xr.Dataset
+        A dataset of `zarrbench.layouts.GENE_STATISTICS`.
+    predicted, observed : xr.DataArray
+        ``(gene, individual)``, labelled; only the two genes that the page shows are computed.
+    facts : Mapping[str, Mapping[str, str]]
+        Every choice, count and version: section title -> label -> value. "What was run" and
+        "Samples joined" stand near the top, the others at the end.
+    warnings : Sequence[str]
+        Sentences, shown below the headline.
+    individual_points : bool
+        Draw single people in the two gene plots; never their ids.
+    unfinished : str, optional
+        A sentence for the top of the page when not all genes were done.
+    """
+
+    title: str
+    statistics: xr.Dataset
+    predicted: xr.DataArray
+    observed: xr.DataArray
+    facts: Mapping[str, Mapping[str, str]]
+    warnings: Sequence[str] = ()
+    individual_points: bool = False
+    unfinished: str | None = None
+
+
+def write_report(path: Path, inputs: ReportInputs) -> None:
+    """Write the report as one HTML file that needs nothing else, whole or not at all.
+
+    The same inputs give the same file. It names no person, and draws none unless
+    `ReportInputs.individual_points` is set.
+    """
+    statistics = inputs.statistics.compute()
+    genes = tables.gene_table(statistics)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.filters |= {"r": _r, "p": _p, "number": _number, "label": _label}
+    source = resources.files("zarrbench.report").joinpath("page.html.j2").read_text("utf-8")
+    page = environment.from_string(source).render(
+        inputs=inputs,
+        run=statistics.attrs,
+        headline=_headline(genes),
+        others=_counts_by_statistic(statistics),
+        r_against_p=_svg(figures.r_against_p, statistics)[0],
+        r_histogram=_svg(figures.r_histogram, statistics)[0],
+        extremes=_extremes(genes, inputs),
+        minimum_people=tables.MINIMUM_PEOPLE,
+        planted=_planted(statistics),
+        cases=_cases(statistics),
+        first_facts={k: v for k, v in inputs.facts.items() if k in _FIRST_FACTS},
+        last_facts={k: v for k, v in inputs.facts.items() if k not in _FIRST_FACTS},
+        genes={name: _plain(column) for name, column in genes.items()},
+    )
+    storage.write_text(path, page)
+
+
+def _headline(genes: pd.DataFrame) -> dict[str, Any]:
+    r = genes["r"].dropna()
+    significant = genes["significant"]
+    return {
+        "tested": len(genes),
+        "defined": len(r),
+        "right": int((significant & (genes["r"] > 0)).sum()),
+        "wrong": int((significant & (genes["r"] < 0)).sum()),
+        "mean": r.mean(),
+        "lowest": r.min(),
+        "highest": r.max(),
+    }
+
+
+def _counts_by_statistic(statistics: xr.Dataset) -> list[dict[str, Any]]:
+    r = statistics["r"]
+    rows = []
+    for name in statistics["statistic"].values:
+        significant = statistics["significant"].sel(statistic=name)
+        right, wrong = int((significant & (r > 0)).sum()), int((significant & (r < 0)).sum())
+        total = int(significant.sum())
+        rows.append({"name": name, "total": total, "right": right, "wrong": wrong})
+    return rows
+
+
+def _extremes(genes: pd.DataFrame, inputs: ReportInputs) -> list[dict[str, Any]]:
+    """Return the genes of highest and lowest r with their plots; one if they are the same."""
+    if genes["r"].isna().all():
+        return []
+    highest, lowest = int(genes["r"].argmax()), int(genes["r"].argmin())
+    rows = {"Highest r": highest, "Lowest r": lowest}
+    if highest == lowest:
+        only = genes["r"].count() == 1
+        rows = {"The only gene with a defined r" if only else "Highest and lowest r": highest}
+    shown = []
+    for heading, row in rows.items():
+        gene = genes.iloc[row].to_dict()
+        cubes = (inputs.predicted, inputs.observed)
+        pair = [cube.sel(gene=gene["gene_id"]).compute() for cube in cubes]
+        options = {"individual_points": inputs.individual_points}
+        svg, marks = _svg(figures.predicted_against_observed, *pair, **options)
+        shown.append({"heading": heading, "gene": gene, "svg": svg, "marks": marks.attrs})
+    return shown
+
+
+def _planted(statistics: xr.Dataset) -> dict[str, Any] | None:
+    table = tables.planted_table(statistics)
+    if table is None:
+        return None
+    recovered = table.groupby("planted", sort=False)["recovered"].agg(["sum", "size"])
+    parts = [f"{row['sum']:,} of {row['size']:,} {kind}" for kind, row in recovered.iterrows()]
+    # What went wrong comes first.
+    rows = table.sort_values("recovered", kind="stable").to_dict("records")
+    return {"recovered": int(table["recovered"].sum()), "parts": parts, "rows": rows}
+
+
+def _cases(statistics: xr.Dataset) -> list[dict[str, Any]]:
+    counts = statistics["case_count"].transpose("gene", "case").values
+    totals, genes = counts.sum(axis=0, dtype=np.int64), (counts > 0).sum(axis=0)
+    return [
+        {"name": name, "meaning": policies.CASES.get(name, ""), "total": total, "genes": affected}
+        for name, total, affected in zip(statistics["case"].values, totals, genes, strict=True)
+    ]
+
+
+def _plain(values: pd.Series) -> list[Any]:
+    """Return values ready for JSON: floats to six digits, None if missing or infinite."""
+    if values.dtype.kind == "f":
+        return [float(f"{x:.6g}") if np.isfinite(x) else None for x in values.to_numpy(float)]
+    return values.tolist()
+
+
+def _svg(draw: Callable[..., pd.DataFrame], *data: Any, **options: Any) -> tuple[str, pd.DataFrame]:
+    """Return a drawing as SVG and the table it draws."""
+    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+    table = draw(*data, ax=figure.subplots(), **options)
+    return figures.as_svg(figure), table
+
+
+def _r(value: float) -> str:
+    return "undefined" if np.isnan(value) else f"{value:.3f}".replace("-", "−")
+
+
+def _p(value: float) -> str:
+    if np.isnan(value) or value >= 0.001:
+        return "NA" if np.isnan(value) else f"{value:.3f}"
+    digits, _, exponent = f"{value:.1e}".partition("e")
+    return f"{digits}e{int(exponent)}".replace("-", "−")
+
+
+def _number(value: float) -> str:
+    return "NA" if np.isnan(value) else f"{value:.4g}".replace("-", "−")
+
+
+def _label(gene: Mapping[str, Any]) -> str:
+    return str(gene["gene_name"] or gene["gene_id"])

@@ -1,0 +1,80 @@
+"""The predict stage: the cube, and the local tables of who and what was left out."""
+
+import time
+from typing import Any
+
+import pandas as pd
+from distributed import Client
+
+from zarrbench.errors import IncompleteCubeError
+from zarrbench.predictions.cube import done_shards
+from zarrbench.predictions.run import Filled, fill_cube
+from zarrbench.stages.workspace import Workspace
+from zarrbench.storage import write_text
+
+
+def run_predict(
+    workspace: Workspace, client: Client, slot: str, limit: int | None = None
+) -> dict[str, Any]:
+    """Fill the cube; return counts and timings of this run.
+
+    Raises
+    ------
+    IncompleteCubeError
+        If shards failed; the finished ones are kept.
+    """
+    began = time.perf_counter()
+    plan = workspace.plan
+    write_local_tables(workspace)
+    filled = fill_cube(plan, workspace.job, client, slot, limit)
+    seconds = time.perf_counter() - began
+    _refuse_failed(filled)
+    return {
+        "shards_wanted": filled.wanted,
+        "shards_done_before": filled.before,
+        "shards_done_now": filled.now,
+        "seconds": round(seconds, 2),
+    }
+
+
+def write_local_tables(workspace: Workspace) -> None:
+    """Write who was joined and which genes were left out; these hold ids and stay on the machine."""
+    table = workspace.join.table.to_csv(sep="\t", index=False, na_rep="NA")
+    write_text(workspace.folder / "samples.tsv", table)
+    left_out = pd.DataFrame(sorted(workspace.plan.left_out.items()), columns=["gene_id", "reason"])
+    write_text(workspace.folder / "genes_left_out.tsv", left_out.to_csv(sep="\t", index=False))
+
+
+def dry_run(workspace: Workspace, limit: int | None = None) -> dict[str, Any]:
+    """Return what a run would do: tasks, bytes, files, and what is done already."""
+    plan = workspace.plan
+    size = plan.size()
+    done = done_shards(workspace.cube) if workspace.cube.exists() else {}
+    wanted = [(task.gene, task.block.number) for task in plan.tasks(limit)]
+    todo = [key for key in wanted if key not in done]
+    reasons = pd.Series(list(plan.left_out.values()), dtype=object).value_counts()
+    return {
+        "pipeline": workspace.recipe.name,
+        "model": plan.spec.name,
+        "genes": plan.genes.sizes["gene"],
+        "genes_left_out": {str(reason): int(n) for reason, n in reasons.items()},
+        "individuals": len(plan.individuals),
+        "tracks": len(plan.spec.tracks),
+        "tasks": len(wanted),
+        "tasks_done": len(wanted) - len(todo),
+        "tasks_to_do": len(todo),
+        "haplotypes_to_do": 2 * len(plan.individuals) * len({gene for gene, _ in todo}),
+        "cube_bytes": size["bytes"],
+        "cube_files": size["files"],
+        "results": str(workspace.folder),
+    }
+
+
+def _refuse_failed(filled: Filled) -> None:
+    if not filled.failed:
+        return
+    (gene, block), error = next(iter(filled.failed.items()))
+    raise IncompleteCubeError(
+        f"{len(filled.failed)} of {filled.wanted} shards failed, the first {gene} (block {block}): "
+        f"{error}; finished shards are kept: correct the input and run the same command again"
+    )

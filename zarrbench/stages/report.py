@@ -1,0 +1,150 @@
+"""The report stage: gather what the page shows from the stores, and write it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from zarrbench.expression.samples import observed
+from zarrbench.layouts import GENE_STATISTICS
+from zarrbench.predictions.cube import done_shards, read_attributes
+from zarrbench.predictions.readouts import combine_haplotypes
+from zarrbench.provenance import PACKAGES, installed, stamp
+from zarrbench.report.page import ReportInputs, write_report
+from zarrbench.stages.statistics import open_done, selected_track
+from zarrbench.stages.workspace import Workspace
+from zarrbench.storage import open_dataset, write_text
+
+
+def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
+    """Write report.html from the stores of a finished run; `timings` are this run's stages."""
+    statistics = open_dataset(workspace.statistics, GENE_STATISTICS).load()
+    names = [str(g) for g in statistics["gene"].values]
+    cube = selected_track(open_done(workspace.cube, names), workspace.recipe.statistics)
+    planned = workspace.plan.genes.sizes["gene"]
+    unfinished = None
+    if len(names) < planned:
+        unfinished = f"This run was limited to {len(names)} of {planned} genes."
+    report = workspace.recipe.report
+    inputs = ReportInputs(
+        title=report.title or workspace.recipe.name,
+        statistics=statistics,
+        predicted=combine_haplotypes(cube["prediction"], workspace.recipe.statistics.haplotypes),
+        observed=observed(workspace.stores.expression, workspace.join),
+        facts=_facts(workspace, statistics, timings),
+        warnings=_warnings(workspace, statistics),
+        individual_points=report.individual_points,
+        unfinished=unfinished,
+    )
+    write_report(workspace.report, inputs)
+    write_text(workspace.folder / "run.json", json.dumps({**stamp(), "timings": dict(timings)}))
+
+
+def _facts(
+    workspace: Workspace, statistics: xr.Dataset, timings: Mapping[str, float]
+) -> dict[str, dict[str, str]]:
+    recipe, stores = workspace.recipe, workspace.stores
+    plan, built = workspace.plan, workspace.stores.facts()
+    done = done_shards(workspace.cube).values()
+    sequences = sum(entry.sequences for entry in done)
+    checks = built["genotypes"]["checks"]
+    left_out = Counter(plan.left_out.values())
+    contigs = ", ".join(f"{n} ({count:,})" for n, count in checks["contigs"].items())
+    return {
+        "What was run": {
+            "pipeline": f"{recipe.name}: {recipe.description}".strip(": "),
+            "model": plan.spec.name,
+            "track": f"{statistics.attrs['track']} {statistics.attrs['track_description']}".strip(),
+            "stores": f"{stores.recipe.name}: {stores.recipe.description}".strip(": "),
+            "genes": f"{statistics.sizes['gene']:,} of {plan.genes.sizes['gene']:,} planned",
+            **{f"genes left out: {reason}": f"{n:,}" for reason, n in left_out.items()},
+            "individuals": f"{len(plan.individuals):,}",
+            "distinct sequences predicted": f"{sequences:,} instead of "
+            f"{2 * len(plan.individuals) * len({e.gene for e in done}):,} haplotypes",
+        },
+        "Samples joined": {k: f"{n:,}" for k, n in workspace.join.counts().items()},
+        "Genotypes": {
+            "variants by contig": contigs,
+            "SNVs": f"{checks['n_snvs']:,}",
+            "variants with MAF of 5 % or more": f"{checks['n_common_variants']:,}",
+            "call rate": f"{checks['call_rate']:.4%}",
+            "REF alleles that contradict the reference": f"{checks['n_ref_mismatches']:,}",
+            "contig names": _renamed(checks["contig_map"]),
+        },
+        "Choices: haplotypes": _flat(read_recipe(workspace)["policies"]),
+        "Choices: model": _flat(read_recipe(workspace)["model"]),
+        "Choices: predictions": _flat(read_recipe(workspace)["predict"]),
+        "Choices: statistics": _flat(json.loads(statistics.attrs["parameters"])),
+        "Inputs": {
+            f"{part}: {name}": f"{_bytes(state['size'])}, SHA-256 {state['sha256'] or 'a folder'}"
+            for part, facts in built.items()
+            for name, state in facts["files"].items()
+        },
+        "Timings": {
+            **{f"{stage}, this run": f"{seconds:.1f} s" for stage, seconds in timings.items()},
+            "tasks, all runs": f"{sum(e.seconds for e in done):.1f} s on the workers",
+        },
+        "Software": {
+            **installed(PACKAGES),
+            "python": str(stamp()["python"]),
+            "platform": str(stamp()["platform"]),
+            "recipe fingerprint": workspace.plan.recipe_hash,
+        },
+    }
+
+
+def read_recipe(workspace: Workspace) -> dict[str, Any]:
+    """Return the recipe that a cube was made with, from its attributes."""
+    recipe: dict[str, Any] = json.loads(read_attributes(workspace.cube)["recipe"])
+    return recipe
+
+
+def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
+    found = []
+    checks = workspace.stores.facts()["genotypes"]["checks"]
+    if checks["n_unphased_heterozygous"]:
+        found.append(
+            f"{checks['n_unphased_heterozygous']:,} heterozygous calls carry no phase; their alleles "
+            f"were taken in the order of the VCF, so that haplotypes of several variants are arbitrary."
+        )
+    for name, count in checks["unmapped_contigs"].items():
+        found.append(
+            f"{count:,} variants on {name!r} were left out: the reference has no such contig."
+        )
+    undefined = int(statistics["r"].isnull().sum())
+    if undefined:
+        found.append(
+            f"{undefined} genes have no r: their prediction or expression does not vary across people. "
+            f"They count as p = 1."
+        )
+    few = int((statistics["null_effective_variants"] < 3).sum())
+    if few and statistics.attrs["statistic"] == "signed":
+        found.append(
+            f"{few} genes have fewer than 3 effectively independent variants: their null is far from "
+            f"normal; look at the empirical p there."
+        )
+    return found
+
+
+def _renamed(contig_map: Mapping[str, str]) -> str:
+    renamed = [f"{old} → {new}" for old, new in contig_map.items() if old != new]
+    return ", ".join(renamed) if renamed else "as in the reference"
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested choices as ``a.b: value`` texts."""
+    flat: dict[str, str] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        elif isinstance(value, list) and len(value) > 8:
+            flat[f"{prefix}{key}"] = f"{len(value)} items"
+        else:
+            flat[f"{prefix}{key}"] = "none" if value in (None, [], {}) else str(value)
+    return flat
+
+
+def _bytes(size: int | None) -> str:
+    return "" if size is None else f"{size:,} bytes"

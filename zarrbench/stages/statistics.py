@@ -1,0 +1,285 @@
+"""The statistics stage: r of every gene, its own null, false discovery rate; genes.zarr, genes.tsv."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from distributed import Client
+from numpy.typing import NDArray
+
+import zarrbench
+from zarrbench import progress
+from zarrbench.errors import RecipeError
+from zarrbench.expression.samples import observed
+from zarrbench.genome.coordinates import Window, model_window
+from zarrbench.haplotypes.policies import CASES, Policies
+from zarrbench.haplotypes.sequences import personal_window
+from zarrbench.layouts import GENE_STATISTICS
+from zarrbench.pipeline import Null, Statistics
+from zarrbench.predictions.cube import done_shards, open_cube, sel_track
+from zarrbench.predictions.readouts import combine_haplotypes
+from zarrbench.predictions.run import submit_bounded
+from zarrbench.predictions.worker import opened
+from zarrbench.provenance import fingerprint, plain
+from zarrbench.report.tables import write_gene_table
+from zarrbench.stages.workspace import Workspace
+from zarrbench.statistics.correlation import correlate
+from zarrbench.statistics.multiple_testing import adjust, benjamini_hochberg, significant
+from zarrbench.statistics.null import (
+    effective_variants,
+    gene_generator,
+    null_correlations,
+    null_statistics,
+    polymorphic,
+)
+from zarrbench.storage import open_dataset, write_dataset
+
+# Genes of one Dask task: enough to hide its overhead, few enough for an even progress bar
+_GENES_A_TASK = 8
+
+
+@dataclass(frozen=True)
+class NullJob:
+    """What all null tasks share."""
+
+    genotypes: Path
+    reference: Path
+    policies: Policies
+    individuals: NDArray[np.int64]
+    null: Null
+
+
+@dataclass(frozen=True)
+class GeneNull:
+    """One gene's windows and observed expression: the input of its null."""
+
+    gene: str
+    window: Window
+    null_window: Window
+    observed: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NullResult:
+    """What the genotypes of one gene give: its null, and counts over all individuals."""
+
+    gene: str
+    correlations: NDArray[np.float64]
+    effective_variants: float
+    n_null_variants: int
+    n_variants: int
+    n_distinct_haplotypes: int
+    cases: dict[str, int]
+
+
+def run_statistics(workspace: Workspace, client: Client, limit: int | None = None) -> xr.Dataset:
+    """Compute, write and return the statistics of all genes (or the first `limit`).
+
+    What was computed from the same cube with the same choices is kept.
+    """
+    parameters = workspace.recipe.statistics
+    names = [str(g) for g in workspace.plan.genes["gene"].values[:limit]]
+    inputs = fingerprint(
+        {
+            "version": [GENE_STATISTICS.version, zarrbench.__version__],
+            "parameters": plain(parameters),
+            "cube": workspace.plan.recipe_hash,
+            "expression": workspace.stores.facts()["expression"]["files"],
+            "truth": plain(workspace.stores.recipe.truth),
+            "genes": names,
+        }
+    )
+    if workspace.statistics.exists() and workspace.gene_table.exists():
+        standing = open_dataset(workspace.statistics, GENE_STATISTICS).load()
+        if standing.attrs.get("inputs") == inputs:
+            return standing
+    statistics = gene_statistics(workspace, client, names, parameters)
+    statistics.attrs["inputs"] = inputs
+    write_dataset(statistics, workspace.statistics, GENE_STATISTICS)
+    write_gene_table(statistics, workspace.gene_table)
+    return statistics
+
+
+def gene_statistics(
+    workspace: Workspace, client: Client, names: Sequence[str], parameters: Statistics
+) -> xr.Dataset:
+    """Return the statistics of the named genes, as `zarrbench.layouts.GENE_STATISTICS` says."""
+    cube = selected_track(open_done(workspace.cube, names), parameters)
+    measured = (
+        observed(workspace.stores.expression, workspace.join).reindex(gene=list(names)).load()
+    )
+    predicted = combine_haplotypes(cube["prediction"], parameters.haplotypes)
+    described = correlate(predicted, measured).load()
+    nulls = _nulls(workspace, client, names, measured, parameters.null_test)
+    correlations = xr.DataArray(
+        np.stack([null.correlations for null in nulls]),
+        dims=("gene", "draw"),
+        coords={"gene": list(names)},
+    )
+    tested = null_statistics(described["r"], correlations)
+    adjusted = adjust(
+        tested["null_p"],
+        alpha=parameters.alpha,
+        nan_policy=parameters.nan_policy,
+        count_rule=parameters.count_rule,
+    )
+    statistics = xr.merge([described, tested, adjusted], compat="equals", join="exact")
+    statistics = statistics.assign(
+        {
+            "reference_prediction": cube["reference_prediction"].astype(np.float64).load(),
+            "null_effective_variants": ("gene", np.array([n.effective_variants for n in nulls])),
+            "null_n_variants": ("gene", np.array([n.n_null_variants for n in nulls])),
+            "n_variants": ("gene", np.array([n.n_variants for n in nulls])),
+            "n_distinct_haplotypes": ("gene", np.array([n.n_distinct_haplotypes for n in nulls])),
+            "case_count": (
+                ("gene", "case"),
+                np.array([[n.cases[case] for case in CASES] for n in nulls]),
+            ),
+        }
+    )
+    statistics = statistics.assign_coords(case=("case", np.array(list(CASES), dtype=object)))
+    statistics = _with_truth(statistics, workspace, parameters)
+    statistics = statistics.drop_vars(
+        ["track", "track_description", "track_index"], errors="ignore"
+    )
+    return statistics.assign_attrs(
+        statistic=parameters.null_test.statistic,
+        draws=parameters.null_test.draws,
+        alpha=parameters.alpha,
+        count_rule=parameters.count_rule,
+        nan_policy=parameters.nan_policy,
+        track=str(cube["track"].item()),
+        track_description=str(cube["track_description"].item()),
+        recipe_hash=workspace.plan.recipe_hash,
+        parameters=json.dumps(plain(parameters), sort_keys=True),
+    )
+
+
+def open_done(path: Path, names: Sequence[str]) -> xr.Dataset:
+    """Open the named genes of a cube, refusing genes that are not done."""
+    cube = open_cube(path, incomplete="nan")
+    if not cube.attrs["complete"]:
+        done = {gene for gene, _ in done_shards(path)}
+        if not set(names) <= done:
+            return open_cube(path)  # raises, saying how much is missing
+    return cube.sel(gene=list(names))
+
+
+def selected_track(cube: xr.Dataset, parameters: Statistics) -> xr.Dataset:
+    """Select the track of the statistics, which a model of one track need not name."""
+    if parameters.track is not None:
+        return sel_track(cube, parameters.track)
+    if cube.sizes["track"] == 1:
+        return cube.isel(track=0)
+    shown = ", ".join(str(t) for t in cube["track"].values[:5])
+    raise RecipeError(
+        f"the model has {cube.sizes['track']} tracks ({shown}, ...); name one with 'track' in the "
+        f"statistics stage"
+    )
+
+
+def _nulls(
+    workspace: Workspace,
+    client: Client,
+    names: Sequence[str],
+    measured: xr.DataArray,
+    null: Null,
+) -> list[NullResult]:
+    """Compute the nulls of all genes on the cluster; in the order of `names`."""
+    row_of = {sample: row for row, sample in enumerate(workspace.stores.genotypes.samples)}
+    job = NullJob(
+        genotypes=workspace.job.genotypes,
+        reference=workspace.job.reference,
+        policies=workspace.job.policies,
+        individuals=np.array([row_of[i] for i in measured["individual"].values], dtype=np.int64),
+        null=null,
+    )
+    values = measured.transpose("gene", "individual").values
+    inputs = [
+        GeneNull(name, workspace.plan.window(row), _null_window(workspace, row, null), values[row])
+        for row, name in enumerate(names)
+    ]
+    parts = [inputs[i : i + _GENES_A_TASK] for i in range(0, len(inputs), _GENES_A_TASK)]
+    found: dict[str, NullResult] = {}
+    with progress.bar(total=len(names), label="null", unit="genes") as bar:
+        for part, result in submit_bounded(client, genes_null, parts, job):
+            if isinstance(result, BaseException):
+                raise result
+            found.update({item.gene: item for item in result})
+            bar.update(len(part))
+    return [found[name] for name in names]
+
+
+def _null_window(workspace: Workspace, row: int, null: Null) -> Window:
+    if null.window == "model":
+        return workspace.plan.window(row)
+    gene = workspace.plan.genes.isel(gene=row)
+    flank = int(null.window)
+    contig, tss = str(gene["contig"].item()), int(gene["tss"].item())
+    return model_window(contig, tss, "+", 2 * flank + 1, flank, strand_aware=False)
+
+
+def genes_null(job: NullJob, genes: Sequence[GeneNull]) -> list[NullResult]:
+    """Compute the nulls of some genes, from the store on disk (runs on a worker)."""
+    return [_gene_null(job, gene) for gene in genes]
+
+
+def _gene_null(job: NullJob, gene: GeneNull) -> NullResult:
+    genotypes, reference = opened(job.genotypes, job.reference)
+    personal = personal_window(genotypes, reference, gene.window, job.policies, job.individuals)
+    dosage = personal.substitutions.dosage
+    if gene.null_window != gene.window:
+        dosage = personal_window(
+            genotypes, reference, gene.null_window, job.policies, job.individuals
+        ).substitutions.dosage
+    generator = gene_generator(job.null.seed, gene.gene)
+    return NullResult(
+        gene=gene.gene,
+        correlations=null_correlations(
+            dosage, gene.observed, job.null.draws, generator, job.null.positive
+        ),
+        effective_variants=effective_variants(dosage),
+        n_null_variants=int(polymorphic(dosage).sum()),
+        n_variants=int(personal.columns.size),
+        n_distinct_haplotypes=personal.n_distinct_haplotypes,
+        cases=personal.substitutions.counts,
+    )
+
+
+def _with_truth(statistics: xr.Dataset, workspace: Workspace, parameters: Statistics) -> xr.Dataset:
+    """Add what was planted in a simulated cohort, and whether the verdict agrees."""
+    truth = workspace.stores.truth
+    if truth is None:
+        return statistics
+    planted = truth["planted_sign"].reindex(statistics["gene"].values).fillna(0).to_numpy(np.int64)
+    # Whether a sign was found at all is asked of r itself: the null asks another question, namely
+    # whether r is better than that of random predictors, which share the planted variant.
+    p = statistics["p_r"].values
+    found = significant(p, benjamini_hochberg(p), parameters.alpha)
+    sign = np.where(found, np.sign(np.nan_to_num(statistics["r"].values)), 0).astype(np.int64)
+    return statistics.assign(
+        planted_sign=("gene", planted),
+        found_sign=("gene", sign),
+        recovered=("gene", sign == planted),
+    )
+
+
+def summary(statistics: xr.Dataset) -> dict[str, int | float | str]:
+    """Return the headline counts of a run, as the command line prints them."""
+    chosen = statistics["significant"].sel(statistic=statistics.attrs["statistic"]).values
+    r = statistics["r"].values
+    counts: dict[str, int | float | str] = {
+        "genes": int(r.size),
+        "genes_with_r": int(np.isfinite(r).sum()),
+        "null_statistic": str(statistics.attrs["statistic"]),
+        "significant": int(chosen.sum()),
+        "significant_negative": int((chosen & (r < 0)).sum()),
+        "mean_r": round(float(np.nanmean(r)), 4) if np.isfinite(r).any() else float("nan"),
+    }
+    if "recovered" in statistics:
+        recovered = int(statistics["recovered"].sum())
+        counts["planted_signs_recovered"] = f"{recovered} of {r.size}"
+    return counts

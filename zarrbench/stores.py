@@ -1,0 +1,382 @@
+"""A store family: genotypes, reference, genes and expression of one cohort, built from a recipe.
+
+    <data>/stores/<name>/
+        reference.zarr  genotypes.vcz  genes.zarr  expression.zarr  store.json
+
+`store.json` says what each part was built from and what its check found; it is written after the
+part. An existing VCF Zarr is used where it lies.
+"""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from zarrbench import provenance
+from zarrbench.errors import ExpressionError, RecipeError, SourceError, StoreLayoutError
+from zarrbench.expression.tables import read_expression
+from zarrbench.genome.genes import read_genes
+from zarrbench.genome.reference import Reference, build_reference
+from zarrbench.genotypes.ingest import ingest, is_vcf_zarr
+from zarrbench.genotypes.store import GenotypeStore
+from zarrbench.haplotypes.policies import Policies
+from zarrbench.layouts import EXPRESSION, GENES
+from zarrbench.recipes import find, load_yaml, parse
+from zarrbench.simulation import Simulation, simulate
+from zarrbench.sources import Source, SourceFolders
+from zarrbench.storage import open_dataset, remove, write_dataset, write_text
+
+FORMAT_VERSION = 1
+PARTS = ("reference", "genotypes", "genes", "expression")
+
+
+@dataclass(frozen=True)
+class GenotypeSource:
+    """Phased VCF, BCF (bgzip and index beside it) or an existing VCF Zarr folder.
+
+    Parameters
+    ----------
+    source : Source
+    index : Source, optional
+        The ``.tbi`` or ``.csi``; needed only where it must be downloaded.
+    regions : tuple of str
+        ``CONTIG`` or ``CONTIG:START-END`` (1-based) to keep; everything by default.
+    samples : Source, optional
+        Text file with one sample id a line; everybody by default.
+    """
+
+    source: Source
+    index: Source | None = None
+    regions: tuple[str, ...] = ()
+    samples: Source | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceSource:
+    """FASTA, plain or bgzip-compressed; `contigs` to keep (all by default)."""
+
+    source: Source
+    contigs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GeneSource:
+    """Gene annotation: GTF, GFF3 or a table with a header."""
+
+    source: Source
+
+
+@dataclass(frozen=True)
+class ExpressionSource:
+    """Expression by gene and sample, as it stands.
+
+    Parameters
+    ----------
+    source : Source
+        TSV, BED-like (as QTLtools uses) or parquet.
+    unit : str
+        What the numbers are; shown in the report.
+    covariates : Source, optional
+    sample_map : Source, optional
+        Two columns with a header: expression sample, id of the same person in the genotypes.
+    """
+
+    source: Source
+    unit: str = ""
+    covariates: Source | None = None
+    sample_map: Source | None = None
+
+
+@dataclass(frozen=True)
+class StoresRecipe:
+    """One file of ``stores/``: where a cohort comes from and how doubtful calls are treated."""
+
+    name: str
+    genotypes: GenotypeSource
+    reference: ReferenceSource
+    genes: GeneSource
+    expression: ExpressionSource
+    description: str = ""
+    policies: Policies = dataclasses.field(default_factory=Policies)
+    simulate: Simulation | None = None
+    truth: Source | None = None
+
+
+def load_stores_recipe(path: Path) -> StoresRecipe:
+    """Read one file of ``stores/``."""
+    recipe = parse(StoresRecipe, load_yaml(path), str(path))
+    if not recipe.name or "/" in recipe.name or recipe.name.startswith("."):
+        raise RecipeError(f"{path}: name {recipe.name!r} must be a plain folder name")
+    return recipe
+
+
+class StoreFamily:
+    """The stores of one recipe under one data folder, built or not.
+
+    Parameters
+    ----------
+    recipe_file : Path
+    data : Path
+    sources : Path, optional
+        Where source files are looked for first.
+    """
+
+    def __init__(self, recipe_file: Path, data: Path, sources: Path | None = None) -> None:
+        self.recipe = load_stores_recipe(recipe_file)
+        self.folder = data.absolute() / "stores" / self.recipe.name
+        beside = recipe_file.absolute().parent
+        simulated = self.folder / "sources"
+        self._folders = SourceFolders(
+            given=simulated if self.recipe.simulate else sources,
+            recipe=beside,
+            downloads=data.absolute() / "downloads",
+        )
+
+    def build(self, parts: Sequence[str] = PARTS, *, overwrite: bool = False) -> list[str]:
+        """Build what is not there yet; return the names of the parts that were built.
+
+        Raises
+        ------
+        RecipeError
+            If a part was built from another recipe or another file, unless `overwrite`.
+        ZarrbenchError
+            For any input that cannot be used; nothing half-written stays.
+        """
+        built = []
+        for part in [p for p in PARTS if p in parts]:
+            standing = self._manifest().get(part)
+            if standing is not None and not overwrite:
+                self._refuse_changed(part, standing)
+                if Path(standing["path"]).exists():
+                    continue
+            self._simulate()
+            builders: dict[str, Callable[[], tuple[Path, dict[str, Any]]]] = {
+                "reference": self._build_reference,
+                "genotypes": self._build_genotypes,
+                "genes": self._build_genes,
+                "expression": self._build_expression,
+            }
+            place, checks = builders[part]()
+            self._record(part, place, checks)
+            built.append(part)
+        return built
+
+    def check(self) -> dict[str, Any]:
+        """Check the genotype store against reference and policies again; return the counts."""
+        from zarrbench.genotypes.checks import check_genotypes
+
+        found = check_genotypes(self.genotypes, self.reference, self.recipe.policies)
+        return dataclasses.asdict(found)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `store.json` says of every part that is built."""
+        return {part: self._manifest()[part] for part in PARTS if part in self._manifest()}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what determines the content of the genotype and reference stores."""
+        manifest = self._manifest()
+        return {
+            part: {key: manifest[part][key] for key in ("recipe", "files", "checks")}
+            for part in ("genotypes", "reference")
+        }
+
+    @cached_property
+    def reference(self) -> Reference:
+        return Reference(self.part_path("reference"))
+
+    @cached_property
+    def genotypes(self) -> GenotypeStore:
+        return GenotypeStore(self.part_path("genotypes"), self.reference.lengths)
+
+    @cached_property
+    def genes(self) -> xr.Dataset:
+        return open_dataset(self.part_path("genes"), GENES).load()
+
+    @cached_property
+    def expression(self) -> xr.Dataset:
+        return open_dataset(self.part_path("expression"), EXPRESSION)
+
+    @cached_property
+    def truth(self) -> pd.DataFrame | None:
+        """What was planted in a simulated cohort, indexed by gene id; None for a real one."""
+        if self.recipe.truth is None:
+            return None
+        return pd.read_csv(self.locate(self.recipe.truth), sep="\t").set_index("gene_id")
+
+    def locate(self, source: Source) -> Path:
+        """Return where a source file of the recipe lies."""
+        return self._folders.locate(source)
+
+    def folders_beside(self, given: Path | None, folder: Path) -> SourceFolders:
+        """Return where files named by a recipe in `folder` are looked for."""
+        return dataclasses.replace(self._folders, given=given, recipe=folder)
+
+    def part_path(self, part: str) -> Path:
+        """Return where a built part lies."""
+        standing = self._manifest().get(part)
+        if standing is None:
+            raise StoreLayoutError(
+                f"the {part} store of {self.recipe.name!r} is not built in {self.folder}; run "
+                f"'zarrbench store build {self.recipe.name}'"
+            )
+        return Path(standing["path"])
+
+    def _simulate(self) -> None:
+        simulation = self.recipe.simulate
+        if simulation is None:
+            return
+        folder = self.folder / "sources"
+        mark = self.folder / "simulation.json"
+        fields = provenance.plain(simulation)
+        if folder.exists() and mark.exists() and json.loads(mark.read_text()) == fields:
+            return
+        simulate(simulation, folder)
+        write_text(mark, json.dumps(fields))
+
+    def _described(self, part: str) -> dict[str, Any]:
+        """Return the fields of the recipe that determine a part."""
+        described: dict[str, Any] = provenance.plain(getattr(self.recipe, part))
+        if part == "genotypes":
+            # The check at build time refuses by these two.
+            policies = self.recipe.policies
+            described["unphased"] = policies.unphased
+            described["max_ref_mismatch"] = policies.max_ref_mismatch
+        if self.recipe.simulate is not None:
+            described["simulate"] = provenance.plain(self.recipe.simulate)
+        return described
+
+    def _sources(self, part: str) -> list[Source]:
+        return [v for v in vars(getattr(self.recipe, part)).values() if isinstance(v, Source)]
+
+    def _refuse_changed(self, part: str, standing: dict[str, Any]) -> None:
+        """Refuse to reuse a part that another recipe or another file made.
+
+        Files that are no longer there are not missed: the store has what was in them.
+        """
+        changed = provenance.differences(standing["recipe"], self._described(part))
+        for source in self._sources(part):
+            path = self._folders.find(source)
+            size = _size(path) if path is not None else None
+            known = standing["files"].get(source.file, {}).get("size")
+            if None not in (size, known) and size != known:
+                changed.append(f"{source.file}: {known} -> {size} bytes")
+        if changed:
+            raise RecipeError(
+                f"the {part} store in {self.folder} was built from another recipe or file "
+                f"({'; '.join(changed[:3])}); build it again with 'zarrbench store build "
+                f"{self.recipe.name} --overwrite', or use another --data folder"
+            )
+
+    def _build_reference(self) -> tuple[Path, dict[str, Any]]:
+        recipe = self.recipe.reference
+        place = self.folder / "reference.zarr"
+        build_reference(self.locate(recipe.source), place, recipe.contigs)
+        self.__dict__.pop("reference", None)
+        return place, {"contigs": Reference(place).lengths}
+
+    def _build_genotypes(self) -> tuple[Path, dict[str, Any]]:
+        from zarrbench.genotypes.checks import check_genotypes
+
+        recipe = self.recipe.genotypes
+        source = self.locate(recipe.source)
+        if is_vcf_zarr(source):
+            place = source
+            if recipe.regions or recipe.samples is not None:
+                raise RecipeError(
+                    f"{source} is VCF Zarr already and is used as it is; remove 'regions' and "
+                    f"'samples' from the recipe of {self.recipe.name!r}"
+                )
+        else:
+            if recipe.index is not None:
+                self.locate(recipe.index)
+            samples = None if recipe.samples is None else _lines(self.locate(recipe.samples))
+            place = self.folder / "genotypes.vcz"
+            ingest(source, place, recipe.regions, samples)
+        self.__dict__.pop("genotypes", None)
+        try:
+            store = GenotypeStore(place, self.reference.lengths)
+            checks = check_genotypes(store, self.reference, self.recipe.policies)
+        except Exception:
+            # A store that fails its check must not be trusted by a later run.
+            if place != source:
+                remove(place)
+            raise
+        return place, dataclasses.asdict(checks)
+
+    def _build_genes(self) -> tuple[Path, dict[str, Any]]:
+        genes = read_genes(self.locate(self.recipe.genes.source), list(self.reference.lengths))
+        place = self.folder / "genes.zarr"
+        write_dataset(genes, place, GENES)
+        return place, {
+            "genes": genes.sizes["gene"],
+            "left_out_contig": int(genes.attrs.get("n_left_out_contig", 0)),
+        }
+
+    def _build_expression(self) -> tuple[Path, dict[str, Any]]:
+        recipe = self.recipe.expression
+        paths = [
+            None if s is None else self.locate(s)
+            for s in (recipe.source, recipe.covariates, recipe.sample_map)
+        ]
+        if paths[0] is None:
+            raise ExpressionError("the recipe names no expression table")
+        expression = read_expression(paths[0], paths[1], paths[2])
+        expression.attrs["unit"] = recipe.unit
+        place = self.folder / "expression.zarr"
+        write_dataset(expression, place, EXPRESSION)
+        missing = int(np.isnan(expression["expression"].values).sum())
+        return place, {**dict(expression.sizes), "missing_values": missing}
+
+    def _manifest(self) -> dict[str, Any]:
+        path = self.folder / "store.json"
+        if not path.exists():
+            return {}
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if manifest.get("format_version") != FORMAT_VERSION:
+            raise StoreLayoutError(
+                f"{path} has format version {manifest.get('format_version')!r}, this zarrbench "
+                f"reads version {FORMAT_VERSION}; build the stores again in another --data folder"
+            )
+        return manifest
+
+    def _record(self, part: str, place: Path, checks: dict[str, Any]) -> None:
+        files = {}
+        for source in self._sources(part):
+            path = self.locate(source)
+            digest = provenance.file_sha256(path) if path.is_file() else None
+            files[source.file] = {"size": _size(path), "sha256": digest}
+        manifest = {"format_version": FORMAT_VERSION, **self._manifest()}
+        manifest[part] = {
+            "path": str(place),
+            "recipe": self._described(part),
+            "files": files,
+            "checks": checks,
+            "provenance": provenance.stamp(),
+        }
+        write_text(self.folder / "store.json", json.dumps(manifest, indent=1))
+
+
+def open_stores(name: str | Path, data: Path | str = "data") -> StoreFamily:
+    """Open the built stores of a recipe (a name or a YAML file) under a data folder."""
+    return StoreFamily(find("stores", name), Path(data))
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _lines(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as handle:
+        names = [row[0].strip() for row in csv.reader(handle, delimiter="\t") if row]
+    names = [name for name in names if name and not name.startswith("#")]
+    if not names:
+        raise SourceError(f"the sample list {path} is empty")
+    return names
