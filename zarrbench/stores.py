@@ -155,7 +155,7 @@ class StoreFamily:
             standing = self._manifest().get(part)
             if standing is not None and not overwrite:
                 self._refuse_changed(part, standing)
-                if Path(standing["path"]).exists():
+                if self.part_path(part).exists():
                     continue
             self._simulate()
             builders: dict[str, Callable[[], tuple[Path, dict[str, Any]]]] = {
@@ -227,7 +227,8 @@ class StoreFamily:
                 f"the {part} store of {self.recipe.name!r} is not built in {self.folder}; run "
                 f"'zarrbench store build {self.recipe.name}'"
             )
-        return Path(standing["path"])
+        # Relative to the folder of the family, so that a data folder can be moved
+        return self.folder / str(standing["path"])
 
     def _simulate(self) -> None:
         simulation = self.recipe.simulate
@@ -333,7 +334,8 @@ class StoreFamily:
         place = self.folder / "expression.zarr"
         write_dataset(expression, place, EXPRESSION)
         missing = int(np.isnan(expression["expression"].values).sum())
-        return place, {**dict(expression.sizes), "missing_values": missing}
+        sizes = {str(dim): size for dim, size in expression.sizes.items()}
+        return place, {**sizes, "missing_values": missing}
 
     def _manifest(self) -> dict[str, Any]:
         path = self.folder / "store.json"
@@ -354,8 +356,9 @@ class StoreFamily:
             digest = provenance.file_sha256(path) if path.is_file() else None
             files[source.file] = {"size": _size(path), "sha256": digest}
         manifest = {"format_version": FORMAT_VERSION, **self._manifest()}
+        inside = place.is_relative_to(self.folder)
         manifest[part] = {
-            "path": str(place),
+            "path": str(place.relative_to(self.folder) if inside else place),
             "recipe": self._described(part),
             "files": files,
             "checks": checks,

@@ -162,8 +162,9 @@ def _choose_genes(
     if not kept.any():
         reasons = "; ".join(f"{n} {why}" for why, n in Counter(left_out.values()).items())
         raise GeneTableError(
-            f"no gene of {stores.recipe.name!r} can be predicted ({reasons or 'the table is empty'}); "
-            f"check that annotation, expression, genotypes and reference are of one genome build"
+            f"no gene of {stores.recipe.name!r} can be predicted "
+            f"({reasons or 'the table is empty'}); check that annotation, expression, genotypes and "
+            f"reference are of one genome build"
         )
     return genes.isel(gene=kept), left_out
 

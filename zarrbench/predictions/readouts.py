@@ -73,8 +73,8 @@ def read_out(outputs: NDArray[np.float32], readout: Readout) -> NDArray[np.float
     shifted = summed + readout.pseudocount
     if not (shifted > 0).all():
         raise ModelInputError(
-            f"the readout {readout.kind!r} takes a logarithm, and the model's output plus the "
-            f"pseudocount {readout.pseudocount} falls to {shifted.min():.3g}; use raw_sum or identity"
+            f"the readout {readout.kind!r} takes a logarithm, but the model's output plus the "
+            f"pseudocount {readout.pseudocount} is {shifted.min():.3g}; use raw_sum or identity"
         )
     return log(shifted).sum(axis=1).astype(np.float32)
 

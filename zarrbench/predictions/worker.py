@@ -42,7 +42,7 @@ class Job:
 
 
 def warm_up(model: LoadableModel) -> ModelSpec:
-    """Load the network in this process, so that a model that cannot be loaded stops the run early."""
+    """Load the network in this process: a model that cannot be loaded stops a run early."""
     return loaded(model).spec
 
 

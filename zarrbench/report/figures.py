@@ -101,7 +101,7 @@ def r_histogram(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
             linewidth=0, label=f"{label} ({members.sum():,})", zorder=2,
         )  # fmt: skip
         bottom += bars[name].to_numpy()
-    ax.axvline(0, color=NEUTRAL, linewidth=0.8, zorder=1)
+    ax.axvline(0, 0, 0.93, color=NEUTRAL, linewidth=0.8, zorder=1)
     ax.axvline(r.mean(), 0, 0.93, color="black", linewidth=1, linestyle=(0, (1, 2)), zorder=3)
     mean, above = f"mean {r.mean():.3f}".replace("-", "−"), ax.get_xaxis_transform()
     ax.text(r.mean(), 0.94, mean, ha="center", va="bottom", fontsize=8, transform=above)

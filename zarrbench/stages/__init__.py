@@ -1,1 +1,1 @@
-"""The stages of a pipeline, each reading stores and writing one; between them the stores are the state."""
+"""The stages of a pipeline: each reads stores and writes one; between them stores are the state."""

@@ -38,7 +38,7 @@ def run_predict(
 
 
 def write_local_tables(workspace: Workspace) -> None:
-    """Write who was joined and which genes were left out; these hold ids and stay on the machine."""
+    """Write who was joined and which genes were left out; with ids, for this machine only."""
     table = workspace.join.table.to_csv(sep="\t", index=False, na_rep="NA")
     write_text(workspace.folder / "samples.tsv", table)
     left_out = pd.DataFrame(sorted(workspace.plan.left_out.items()), columns=["gene_id", "reason"])

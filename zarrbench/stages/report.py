@@ -106,8 +106,8 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
     checks = workspace.stores.facts()["genotypes"]["checks"]
     if checks["n_unphased_heterozygous"]:
         found.append(
-            f"{checks['n_unphased_heterozygous']:,} heterozygous calls carry no phase; their alleles "
-            f"were taken in the order of the VCF, so that haplotypes of several variants are arbitrary."
+            f"{checks['n_unphased_heterozygous']:,} heterozygous calls carry no phase; their "
+            f"alleles were taken in the order of the VCF: haplotypes of several variants are arbitrary."
         )
     for name, count in checks["unmapped_contigs"].items():
         found.append(
@@ -116,14 +116,14 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
     undefined = int(statistics["r"].isnull().sum())
     if undefined:
         found.append(
-            f"{undefined} genes have no r: their prediction or expression does not vary across people. "
-            f"They count as p = 1."
+            f"{undefined} genes have no r: their prediction or expression does not vary across "
+            f"people. They count as p = 1."
         )
     few = int((statistics["null_effective_variants"] < 3).sum())
     if few and statistics.attrs["statistic"] == "signed":
         found.append(
-            f"{few} genes have fewer than 3 effectively independent variants: their null is far from "
-            f"normal; look at the empirical p there."
+            f"{few} genes have fewer than 3 effectively independent variants: their null is far "
+            f"from normal; look at the empirical p there."
         )
     return found
 

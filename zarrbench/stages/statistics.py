@@ -1,4 +1,4 @@
-"""The statistics stage: r of every gene, its own null, false discovery rate; genes.zarr, genes.tsv."""
+"""The statistics stage: r of every gene, its own null, the false discovery rate; two tables."""
 
 import json
 from collections.abc import Sequence
@@ -236,13 +236,15 @@ def _gene_null(job: NullJob, gene: GeneNull) -> NullResult:
             genotypes, reference, gene.null_window, job.policies, job.individuals
         ).substitutions.dosage
     generator = gene_generator(job.null.seed, gene.gene)
+    # The null is that of the people who have an expression of this gene.
+    measured = dosage[:, np.isfinite(gene.observed)]
     return NullResult(
         gene=gene.gene,
         correlations=null_correlations(
             dosage, gene.observed, job.null.draws, generator, job.null.positive
         ),
-        effective_variants=effective_variants(dosage),
-        n_null_variants=int(polymorphic(dosage).sum()),
+        effective_variants=effective_variants(measured),
+        n_null_variants=int(polymorphic(measured).sum()),
         n_variants=int(personal.columns.size),
         n_distinct_haplotypes=personal.n_distinct_haplotypes,
         cases=personal.substitutions.counts,

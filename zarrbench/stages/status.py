@@ -20,8 +20,8 @@ def pipeline_status(workspace: Workspace) -> dict[str, Any]:
     """
     if not workspace.cube.exists():
         raise StoreLayoutError(
-            f"the pipeline {workspace.recipe.name!r} has no cube in {workspace.folder}; start it with "
-            f"'zarrbench run'"
+            f"the pipeline {workspace.recipe.name!r} has no cube in {workspace.folder}; start it "
+            f"with 'zarrbench run'"
         )
     attributes = read_attributes(workspace.cube)
     cube = open_cube(workspace.cube, incomplete="nan")

@@ -1,0 +1,197 @@
+"""Whole runs on a cluster of processes: the demo, interruption by real kills, bit-identical cubes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import xarray as xr
+
+import zarrbench
+from zarrbench.errors import IncompleteCubeError
+from zarrbench.predictions.cube import done_shards
+from zarrbench.report.tables import GENE_COLUMNS
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+COMMAND = [sys.executable, "-m", "zarrbench", "run", "synthetic", "--data"]
+
+
+def run(data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, str(data), *flags], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of one whole run of the demo."""
+    data = tmp_path_factory.mktemp("undisturbed")
+    done = run(data, "--json")
+    assert done.returncode == 0, done.stderr
+    return data
+
+
+@pytest.fixture
+def built(undisturbed: Path, tmp_path: Path) -> Path:
+    """A data folder with the stores of the demo and no results."""
+    shutil.copytree(undisturbed / "stores", tmp_path / "stores")
+    return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def cube_of(data: Path) -> Path:
+    return data / "synthetic" / "predictions.zarr"
+
+
+def n_done(data: Path) -> int:
+    return len(done_shards(cube_of(data))) if cube_of(data).exists() else 0
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be disturbed"
+        assert time.monotonic() < deadline, "the run did not get going"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def started(built: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """A run that has finished some shards and is still predicting."""
+    process = subprocess.Popen([*COMMAND, str(built)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    try:
+        wait_for(lambda: n_done(built) >= 3, process)
+        yield built, process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_demo_recovers_what_was_planted(undisturbed: Path) -> None:
+    table = pd.read_csv(undisturbed / "synthetic" / "genes.tsv", sep="\t")
+    truth = pd.read_csv(undisturbed / "stores/synthetic/sources/truth.tsv", sep="\t")
+    joined = table.merge(truth, on="gene_id", suffixes=("", "_truth"))
+    planted = joined[joined.planted_sign != 0]
+    assert len(planted) == 34
+    assert (np.sign(planted.r) == planted.planted_sign).all()
+    statistics = xr.open_zarr(undisturbed / "synthetic" / "genes.zarr")
+    assert bool(statistics.recovered.all())
+    page = (undisturbed / "synthetic" / "report.html").read_text()
+    for gene in truth.gene_name:
+        assert gene in page
+    for sample in xr.open_zarr(cube_of(undisturbed)).individual.values:
+        assert str(sample) not in page
+
+
+def test_gene_table_has_the_promised_columns(undisturbed: Path) -> None:
+    table = pd.read_csv(undisturbed / "synthetic" / "genes.tsv", sep="\t")
+    assert list(table.columns) == list(GENE_COLUMNS)
+    assert len(table) == 40
+    assert (table.n_individuals == 200).all()
+
+
+def test_second_run_has_nothing_to_do(undisturbed: Path) -> None:
+    before = files(cube_of(undisturbed))
+    entries = files(undisturbed / "synthetic" / "predictions.ledger")
+    again = run(undisturbed)
+    assert again.returncode == 0, again.stderr
+    assert files(cube_of(undisturbed)) == before
+    assert files(undisturbed / "synthetic" / "predictions.ledger") == entries
+
+
+def test_killed_driver_continues(started: tuple[Path, subprocess.Popen[bytes]],
+                                 undisturbed: Path) -> None:  # fmt: skip
+    data, process = started
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    psutil.wait_procs(workers, timeout=30)
+    done = done_shards(cube_of(data))
+    assert 3 <= len(done) < 40
+    with pytest.raises(IncompleteCubeError, match="of 40 shards"):
+        zarrbench.open_cube(cube_of(data))
+    status = subprocess.run(
+        [sys.executable, "-m", "zarrbench", "status", "synthetic", "--data", str(data), "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(status.stdout)["missing"] == 40 - len(done)
+    written = {
+        key: (cube_of(data) / key).stat().st_mtime_ns
+        for entry in done.values() for key in entry.checksums
+    }  # fmt: skip
+    resumed = run(data)
+    assert resumed.returncode == 0, resumed.stderr
+    for key, time_ns in written.items():
+        assert (cube_of(data) / key).stat().st_mtime_ns == time_ns, f"{key} was written again"
+    lines = [
+        json.loads(line)
+        for path in (data / "synthetic" / "predictions.ledger").glob("*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert sorted(e["gene"] for e in lines) == sorted(set(e["gene"] for e in lines))
+    assert files(cube_of(data)) == files(cube_of(undisturbed))
+
+
+def test_killed_worker_is_replaced(started: tuple[Path, subprocess.Popen[bytes]],
+                                   undisturbed: Path) -> None:  # fmt: skip
+    data, process = started
+    children = psutil.Process(process.pid).children(recursive=True)
+    workers = [c for c in children if "spawn_main" in " ".join(c.cmdline())]
+    assert workers
+    workers[0].kill()
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors.decode()
+    assert files(cube_of(data)) == files(cube_of(undisturbed))
+    mine = pd.read_csv(data / "synthetic" / "genes.tsv", sep="\t")
+    theirs = pd.read_csv(undisturbed / "synthetic" / "genes.tsv", sep="\t")
+    pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+
+
+def test_limit_genes_then_all(built: Path, undisturbed: Path) -> None:
+    limited = run(built, "--limit-genes", "4", "--json")
+    assert limited.returncode == 0, limited.stderr
+    assert json.loads(limited.stdout)["genes"] == 4
+    assert len(pd.read_csv(built / "synthetic" / "genes.tsv", sep="\t")) == 4
+    assert "4 of 40 genes" in (built / "synthetic" / "report.html").read_text()
+    planned = run(built, "--dry-run", "--json")
+    assert json.loads(planned.stdout)["tasks_to_do"] == 36
+    assert run(built).returncode == 0
+    assert files(cube_of(built)) == files(cube_of(undisturbed))
+
+
+def test_block_size_does_not_change_the_numbers(built: Path, undisturbed: Path) -> None:
+    root = Path(zarrbench.__file__).parent.parent
+    (built / "pipelines").mkdir()
+    text = (root / "pipelines" / "synthetic.yaml").read_text()
+    text = text.replace("name: synthetic", "name: blocks", 1)
+    text = text.replace("predict:", "predict:\n      block_size: 90")
+    text = text.replace("stores: synthetic", f"stores: {root / 'stores' / 'synthetic.yaml'}")
+    (built / "pipelines" / "blocks.yaml").write_text(text)
+    command = [sys.executable, "-m", "zarrbench", "run", str(built / "pipelines/blocks.yaml"),
+               "--data", str(built), "--limit-genes", "5"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    blocks = zarrbench.open_cube(built / "blocks" / "predictions.zarr", incomplete="nan")
+    whole = zarrbench.open_cube(cube_of(undisturbed))
+    np.testing.assert_allclose(
+        blocks.prediction.isel(gene=slice(0, 5)).values,
+        whole.prediction.isel(gene=slice(0, 5)).values,
+        rtol=1e-6,
+    )
+    mine = pd.read_csv(built / "blocks" / "genes.tsv", sep="\t")
+    theirs = pd.read_csv(undisturbed / "synthetic" / "genes.tsv", sep="\t").iloc[:5]
+    assert (mine.n_distinct_haplotypes.values == theirs.n_distinct_haplotypes.values).all()
+    np.testing.assert_allclose(mine.r.values, theirs.r.values, rtol=1e-5)
