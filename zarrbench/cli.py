@@ -50,8 +50,8 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             _fail(str(error), error.exit_code, traceback)
         except KeyboardInterrupt:
             _fail("interrupted; finished work is kept: run the same command again", 130, traceback)
-        except click.exceptions.ClickException:
-            raise
+        except (click.exceptions.ClickException, BrokenPipeError):
+            raise  # click reports both
         except Exception as error:
             from zarrbench.storage import storage_failure
 
@@ -94,7 +94,7 @@ def _lines(facts: Mapping[str, Any], indent: str = "") -> list[str]:
                 f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
             )
             lines.append(
-                f"{indent}{str(key):<{width}}  {'-' if shown in ({}, None, '') else shown}"
+                f"{indent}{str(key):<{width}}  {'-' if shown in ({}, [], None, '') else shown}"
             )
     return lines
 
@@ -184,14 +184,13 @@ def status(pipeline: str, data: Path, as_json: bool) -> None:
 
 @main.command()
 @_PIPELINE
-@_SOURCES
 @_DATA
 @_command
-def report(pipeline: str, sources: Path | None, data: Path) -> None:
+def report(pipeline: str, data: Path) -> None:
     """Write the report of PIPELINE again from its stores."""
     from zarrbench.stages.report import run_report
 
-    workspace = _workspace(pipeline, data, sources)
+    workspace = _workspace(pipeline, data, None)
     run_report(workspace, {})
     click.echo(workspace.report)
 

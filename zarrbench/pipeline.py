@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zarrbench.errors import RecipeError
-from zarrbench.models.protocol import ModelRecipe, parse_model
+from zarrbench.models.protocol import ModelRecipe, ModelSpec, parse_model
 from zarrbench.predictions.readouts import Readout
-from zarrbench.recipes import find, load_yaml, nearest, parse
+from zarrbench.recipes import as_written, check_folder_name, find, load_yaml, nearest, parse
 from zarrbench.statistics.null import STATISTICS
 
 
@@ -186,10 +186,7 @@ def load_pipeline(path: Path) -> PipelineRecipe:
         For unknown keys, stages or choices; the sentence names the nearest known one.
     """
     raw = parse(_File, load_yaml(path), str(path))
-    if not raw.name or "/" in raw.name or raw.name.startswith(".") or raw.name in _RESERVED:
-        raise RecipeError(
-            f"{path}: name {raw.name!r} must be a plain folder name other than {', '.join(_RESERVED)}"
-        )
+    check_folder_name(raw.name, path, _RESERVED)
     recipe = PipelineRecipe(
         name=raw.name,
         description=raw.description,
@@ -201,7 +198,21 @@ def load_pipeline(path: Path) -> PipelineRecipe:
     if isinstance(predict, Predict):
         for name, readout in predict.readouts.items():
             readout.check(recipe.model.spec().bins, f"{path}: stages.predict.{name}")
+    statistics = recipe.stages.get("statistics")
+    if isinstance(statistics, Statistics):
+        _check_track(statistics.track, recipe.model.spec(), f"{path}: stages.statistics.track")
     return recipe
+
+
+def _check_track(track: str | None, model: ModelSpec, where: str) -> None:
+    """Refuse a track that the model lacks before anything is predicted."""
+    ids = [known.id for known in model.tracks]
+    if track is None and len(ids) > 1:
+        shown = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+        raise RecipeError(f"{where}: the model has {len(ids)} tracks ({shown}); name one")
+    known = {*ids, *(known.description for known in model.tracks)}
+    if track is not None and track not in known:
+        raise RecipeError(f"{where}: the model has no track {track!r}{nearest(track, known)}")
 
 
 # Folders of <data> that are not results of a pipeline
@@ -216,8 +227,10 @@ def _stages(items: tuple[Any, ...], path: Path) -> dict[str, Predict | Statistic
             raise RecipeError(f"{where}: expected one stage, such as 'statistics: {{alpha: 0.05}}'")
         [(name, parameters)] = item.items()
         if name not in STAGES:
-            raise RecipeError(f"{where}: unknown stage {name!r}{nearest(str(name), STAGES)}")
+            text = as_written(name)
+            raise RecipeError(f"{where}: unknown stage {text!r}{nearest(text, STAGES)}")
         if name in stages:
             raise RecipeError(f"{where}: the stage {name!r} stands twice")
-        stages[name] = parse(STAGES[name], parameters or {}, f"{where}.{name}")
+        given = {} if parameters is None else parameters
+        stages[name] = parse(STAGES[name], given, f"{where}.{name}")
     return stages

@@ -4,11 +4,13 @@ The known keys are the fields of the dataclasses: there is no second list of the
 with the safe loader only, so that a recipe cannot execute anything.
 """
 
+import contextlib
 import dataclasses
 import difflib
+import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,11 +30,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # refused below, with its place
             if key in seen:
                 line = key_node.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice (line {line})"
-                )
+                raise yaml.YAMLError(f"the key {as_written(key)!r} stands twice (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -43,9 +45,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not a text file (UTF-8): {error}") from error
     try:
         content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
+    except Exception as error:  # beside YAMLError, whatever a date or number that is none raises
         detail = " ".join(str(error).split())
         raise RecipeError(f"{path} is not valid YAML: {detail}") from error
     if not isinstance(content, dict):
@@ -82,6 +86,16 @@ def _packaged(family: str) -> Path:
     return inside if inside.is_dir() else package.parent / family
 
 
+def check_folder_name(name: str, where: Path, reserved: Iterable[str] = ()) -> None:
+    """Refuse a name that cannot serve as that of one folder below the data folder."""
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", name) or name in reserved:
+        other = f", and not {' or '.join(reserved)}" if reserved else ""
+        raise RecipeError(
+            f"{where}: name {name!r} must serve as the name of a folder: up to 100 letters, digits "
+            f"or _, and after the first also - + . and space{other}"
+        )
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return a clause that names the nearest known word, or the first ones if none is near."""
     known = sorted(known)
@@ -104,13 +118,15 @@ def parse(cls: type[T], data: Any, where: str) -> T:
         For an unknown or missing key, a value of the wrong type, or a choice that does not exist.
     """
     if isinstance(data, str) and hasattr(cls, "from_text"):
-        return typing.cast(T, cls.from_text(data))
+        with _placed(where):
+            return typing.cast(T, cls.from_text(data))
     if not isinstance(data, Mapping):
         raise RecipeError(f"{where}: expected a mapping, found {_shown(data)}")
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
-            raise RecipeError(f"{where}: unknown key {key!r}{nearest(str(key), fields)}")
+            text = as_written(key)
+            raise RecipeError(f"{where}: unknown key {text!r}{nearest(text, fields)}")
     hints = typing.get_type_hints(cls)
     values = {}
     for name, field in fields.items():
@@ -118,10 +134,22 @@ def parse(cls: type[T], data: Any, where: str) -> T:
             values[name] = _value(hints[name], data[name], f"{where}.{name}")
         elif _required(field):
             raise RecipeError(f"{where}: the key {name!r} is missing")
-    try:
+    with _placed(where):
         return cls(**values)
-    except ValueError as error:
+
+
+@contextlib.contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Say where the value stands that a dataclass refuses."""
+    try:
+        yield
+    except (ValueError, RecipeError) as error:
         raise RecipeError(f"{where}: {error}") from error
+
+
+def as_written(key: Any) -> str:
+    """Return a key as a file has it; YAML reads null, true and numbers as no text."""
+    return "null" if key is None else str(key).lower() if isinstance(key, bool) else str(key)
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:
@@ -140,7 +168,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
             hint_text = nearest(str(value), [str(a) for a in arguments])
             raise RecipeError(f"{where}: {_shown(value)} is not a choice{hint_text}")
-        return value
+        return next(choice for choice in arguments if choice == value)
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, list | tuple):
             raise RecipeError(f"{where}: expected a list, found {_shown(value)}")
@@ -148,10 +176,16 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise RecipeError(f"{where}: expected a mapping, found {_shown(value)}")
-        return {str(k): _value(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+        return {_key(k, where): _value(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
     if dataclasses.is_dataclass(hint):
         return parse(hint, value, where)
     return _scalar(hint, value, where)
+
+
+def _key(key: Any, where: str) -> str:
+    if isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool)):
+        return str(key)
+    raise RecipeError(f"{where}: the key {as_written(key)} is no text in YAML; put it in quotes")
 
 
 def _union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:

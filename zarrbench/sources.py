@@ -3,12 +3,14 @@
 Compute nodes are often offline, so that a download is the last resort, and always checked.
 """
 
+import ftplib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from zarrbench.errors import SourceError
 from zarrbench.provenance import file_sha256
-from zarrbench.storage import writing
+from zarrbench.storage import storage_failure, writing
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Source:
     file : str
         Absolute, or relative to ``--sources`` or to the folder of the recipe.
     url : str, optional
-        Where to download it when it is in neither place; needs `sha256`.
+        Where to download it when it is in neither place (http, https or ftp); needs `sha256`, and
+        a `file` inside the folder of downloads.
     sha256 : str, optional
         Checksum that the file must have.
     size : int, optional
@@ -33,8 +36,19 @@ class Source:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.url is not None and self.sha256 is None:
+        if not self.file or "\0" in self.file:
+            raise ValueError(f"file must name a file, found {self.file!r}")
+        if self.url is None:
+            return
+        if self.sha256 is None:
             raise ValueError(f"the source {self.file!r} has a url and needs its sha256 too")
+        if not self.url.startswith(("https://", "http://", "ftp://")):
+            raise ValueError(f"the url {self.url!r} must begin with https://, http:// or ftp://")
+        if Path(self.file).is_absolute() or ".." in Path(self.file).parts:
+            raise ValueError(
+                f"the source {self.file!r} has a url: its file must be relative and without '..', "
+                f"so that it is downloaded into the folder of downloads"
+            )
 
     @classmethod
     def from_text(cls, text: str) -> "Source":
@@ -51,7 +65,8 @@ class SourceFolders:
 
     def find(self, source: Source) -> Path | None:
         """Return where `source` lies, None if it is nowhere; unchecked."""
-        return next((c.absolute() for c in self._candidates(source) if c.exists()), None)
+        candidates = self._candidates(source)
+        return next((c.absolute() for c in candidates if os.path.exists(c)), None)
 
     def locate(self, source: Source) -> Path:
         """Return the path of `source`, downloading it if it must be and can be.
@@ -59,7 +74,7 @@ class SourceFolders:
         Raises
         ------
         SourceError
-            If the file is nowhere, or its size or checksum is wrong.
+            If the file is nowhere, cannot be read, or its size or checksum is wrong.
         """
         found = self.find(source)
         if found is not None:
@@ -84,8 +99,9 @@ class SourceFolders:
         import requests
 
         target = self.downloads / source.file
-        try:
-            with writing(target):
+        advice = "fetch it on a machine with a network and give its folder with --sources DIR"
+        with writing(target):
+            try:
                 fetched = pooch.retrieve(
                     url=source.url,
                     known_hash=f"sha256:{source.sha256}",
@@ -93,29 +109,48 @@ class SourceFolders:
                     fname=target.name,
                     progressbar=True,
                 )
-        except requests.exceptions.RequestException as error:
-            raise SourceError(
-                f"cannot download {source.file!r} from {source.url}: {error}; fetch it on a machine "
-                f"with a network and give its folder with --sources DIR"
-            ) from error
-        except ValueError as error:
-            raise SourceError(
-                f"the download of {source.file!r} from {source.url} is damaged: {error}"
-            ) from error
+            except ftplib.all_errors as error:  # requests' own are OSErrors too
+                of_network = isinstance(error, requests.exceptions.RequestException)
+                if not of_network and storage_failure(error, target) is not None:
+                    raise
+                raise SourceError(
+                    f"cannot download {source.file!r} from {source.url}: {error}; {advice}"
+                ) from error
+            except ValueError as error:
+                raise SourceError(
+                    f"what {source.url} gives for {source.file!r} is damaged or another file: "
+                    f"{error}; {advice}, or correct the recipe"
+                ) from error
         return Path(fetched)
 
 
 def check(path: Path, source: Source) -> None:
-    """Refuse a file whose size or SHA-256 is not what the recipe says."""
+    """Refuse a file that cannot be read, or whose size or SHA-256 is not what the recipe says.
+
+    A folder may be a VCF Zarr; it has no checksum.
+    """
+    if path.is_dir():
+        if source.size is not None or source.sha256 is not None:
+            raise SourceError(f"{path} is a folder: the recipe can give it no size and no sha256")
+        return
+    try:
+        _check_content(path, source)
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _check_content(path: Path, source: Source) -> None:
+    with path.open("rb"):
+        pass
     if source.size is not None and path.stat().st_size != source.size:
         raise SourceError(
             f"{path} has {path.stat().st_size} bytes, the recipe says {source.size}: it is "
-            f"incomplete or another file"
+            f"incomplete or another file; fetch it again, or correct the recipe"
         )
     if source.sha256 is not None:
         found = file_sha256(path)
         if found != source.sha256:
             raise SourceError(
                 f"{path} has SHA-256 {found}, the recipe says {source.sha256}: it is damaged or "
-                f"another file"
+                f"another file; fetch it again, or correct the recipe"
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from zarrbench.errors import StorageError, StoreLayoutError
+from zarrbench.errors import StorageError, StoreLayoutError, ZarrbenchError
 from zarrbench.layouts import Layout
 
 _REASONS = {
@@ -24,6 +24,9 @@ _REASONS = {
     errno.EACCES: "permission is denied",
     errno.EPERM: "permission is denied",
     errno.EIO: "the device reported an input/output error",
+    errno.ENOTDIR: "a file stands where a folder must be",
+    errno.EEXIST: "a file stands where a folder must be",
+    errno.ENAMETOOLONG: "the name is too long",
 }
 
 
@@ -48,9 +51,14 @@ def storage_failure(error: BaseException, where: Path | str) -> StorageError | N
 
 @contextlib.contextmanager
 def writing(where: Path | str) -> Iterator[None]:
-    """Turn a failure of the file system inside the block into one StorageError about `where`."""
+    """Turn a failure of the file system inside the block into one StorageError about `where`.
+
+    An error that zarrbench raised on purpose has its own sentence, and keeps it.
+    """
     try:
         yield
+    except ZarrbenchError:
+        raise
     except Exception as error:
         failure = storage_failure(error, where)
         if failure is None:
@@ -111,12 +119,19 @@ def open_dataset(path: Path, layout: Layout, *, lazy: bool = True) -> xr.Dataset
     Raises
     ------
     StoreLayoutError
-        If there is no store, or it has another format, another version or lacks a variable.
+        If there is no store, or it is damaged, has another format, another version or lacks a
+        variable.
     """
     if not (path / "zarr.json").exists():
         raise StoreLayoutError(f"there is no {layout.name} store at {path}; build it first")
-    with quiet_zarr():
-        dataset = xr.open_zarr(path, chunks={} if lazy else None, consolidated=None)
+    try:
+        with quiet_zarr():
+            dataset = xr.open_zarr(path, chunks={} if lazy else None, consolidated=None)
+    except Exception as error:  # zarr raises many kinds for damaged metadata
+        detail = " ".join(str(error).split())[:200]
+        raise StoreLayoutError(
+            f"the {layout.name} store at {path} cannot be opened: {detail}; build it again"
+        ) from error
     layout.check_version(dataset.attrs, path)
     layout.check(dataset, path)
     return dataset

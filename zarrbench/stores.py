@@ -7,7 +7,6 @@
 part. An existing VCF Zarr is used where it lies.
 """
 
-import csv
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
@@ -21,7 +20,15 @@ import pandas as pd
 import xarray as xr
 
 from zarrbench import provenance
-from zarrbench.errors import ExpressionError, RecipeError, SourceError, StoreLayoutError
+from zarrbench.delimited import reading_text
+from zarrbench.errors import (
+    ExpressionError,
+    RecipeError,
+    SourceError,
+    StoreLayoutError,
+    ZarrbenchError,
+)
+from zarrbench.expression.samples import join_samples
 from zarrbench.expression.tables import read_expression
 from zarrbench.genome.genes import read_genes
 from zarrbench.genome.reference import Reference, build_reference
@@ -29,7 +36,7 @@ from zarrbench.genotypes.ingest import ingest, is_vcf_zarr
 from zarrbench.genotypes.store import GenotypeStore
 from zarrbench.haplotypes.policies import Policies
 from zarrbench.layouts import EXPRESSION, GENES
-from zarrbench.recipes import find, load_yaml, parse
+from zarrbench.recipes import check_folder_name, find, load_yaml, parse
 from zarrbench.simulation import Simulation, simulate
 from zarrbench.sources import Source, SourceFolders
 from zarrbench.storage import open_dataset, remove, write_dataset, write_text
@@ -113,8 +120,7 @@ class StoresRecipe:
 def load_stores_recipe(path: Path) -> StoresRecipe:
     """Read one file of ``stores/``."""
     recipe = parse(StoresRecipe, load_yaml(path), str(path))
-    if not recipe.name or "/" in recipe.name or recipe.name.startswith("."):
-        raise RecipeError(f"{path}: name {recipe.name!r} must be a plain folder name")
+    check_folder_name(recipe.name, path)
     return recipe
 
 
@@ -131,6 +137,7 @@ class StoreFamily:
 
     def __init__(self, recipe_file: Path, data: Path, sources: Path | None = None) -> None:
         self.recipe = load_stores_recipe(recipe_file)
+        self.recipe_file = recipe_file
         self.folder = data.absolute() / "stores" / self.recipe.name
         beside = recipe_file.absolute().parent
         simulated = self.folder / "sources"
@@ -225,7 +232,7 @@ class StoreFamily:
         if standing is None:
             raise StoreLayoutError(
                 f"the {part} store of {self.recipe.name!r} is not built in {self.folder}; run "
-                f"'zarrbench store build {self.recipe.name}'"
+                f"'zarrbench store build {self.recipe_file}'"
             )
         # Relative to the folder of the family, so that a data folder can be moved
         return self.folder / str(standing["path"])
@@ -265,15 +272,19 @@ class StoreFamily:
         changed = provenance.differences(standing["recipe"], self._described(part))
         for source in self._sources(part):
             path = self._folders.find(source)
-            size = _size(path) if path is not None else None
-            known = standing["files"].get(source.file, {}).get("size")
-            if None not in (size, known) and size != known:
-                changed.append(f"{source.file}: {known} -> {size} bytes")
+            known = standing["files"].get(source.file, {})
+            if path is None or not path.is_file() or known.get("size") is None:
+                continue
+            if _size(path) != known["size"]:
+                changed.append(f"{source.file}: {known['size']} -> {_size(path)} bytes")
+            elif path.stat().st_mtime_ns != standing["modified"].get(source.file):
+                if provenance.file_sha256(path) != known["sha256"]:
+                    changed.append(f"{source.file}: other content of the same size")
         if changed:
             raise RecipeError(
                 f"the {part} store in {self.folder} was built from another recipe or file "
                 f"({'; '.join(changed[:3])}); build it again with 'zarrbench store build "
-                f"{self.recipe.name} --overwrite', or use another --data folder"
+                f"{self.recipe_file} --overwrite', or use another --data folder"
             )
 
     def _build_reference(self) -> tuple[Path, dict[str, Any]]:
@@ -305,11 +316,16 @@ class StoreFamily:
         try:
             store = GenotypeStore(place, self.reference.lengths)
             checks = check_genotypes(store, self.reference, self.recipe.policies)
-        except Exception:
+        except Exception as error:
+            if place == source:
+                raise
             # A store that fails its check must not be trusted by a later run.
-            if place != source:
-                remove(place)
-            raise
+            remove(place)
+            if not isinstance(error, ZarrbenchError):
+                raise
+            # The sentence names what the user can correct.
+            text = str(error).replace(f"the genotype store {place}", f"the VCF file {source}")
+            raise type(error)(text.replace(str(place), str(source))) from error
         return place, dataclasses.asdict(checks)
 
     def _build_genes(self) -> tuple[Path, dict[str, Any]]:
@@ -330,6 +346,8 @@ class StoreFamily:
         if paths[0] is None:
             raise ExpressionError("the recipe names no expression table")
         expression = read_expression(paths[0], paths[1], paths[2])
+        if "genotypes" in self._manifest():
+            join_samples(expression, self.genotypes.samples)  # refuses tables that share nobody
         expression.attrs["unit"] = recipe.unit
         place = self.folder / "expression.zarr"
         write_dataset(expression, place, EXPRESSION)
@@ -341,7 +359,12 @@ class StoreFamily:
         path = self.folder / "store.json"
         if not path.exists():
             return {}
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise StoreLayoutError(
+                f"{path} is damaged ({error}); remove it, then build the stores again"
+            ) from error
         if manifest.get("format_version") != FORMAT_VERSION:
             raise StoreLayoutError(
                 f"{path} has format version {manifest.get('format_version')!r}, this zarrbench "
@@ -350,17 +373,22 @@ class StoreFamily:
         return manifest
 
     def _record(self, part: str, place: Path, checks: dict[str, Any]) -> None:
-        files = {}
+        files, modified = {}, {}
         for source in self._sources(part):
             path = self.locate(source)
             digest = provenance.file_sha256(path) if path.is_file() else None
             files[source.file] = {"size": _size(path), "sha256": digest}
+            modified[source.file] = path.stat().st_mtime_ns
         manifest = {"format_version": FORMAT_VERSION, **self._manifest()}
+        if part == "reference":  # what was checked against the one before
+            manifest.pop("genotypes", None)
+            manifest.pop("genes", None)
         inside = place.is_relative_to(self.folder)
         manifest[part] = {
             "path": str(place.relative_to(self.folder) if inside else place),
             "recipe": self._described(part),
             "files": files,
+            "modified": modified,
             "checks": checks,
             "provenance": provenance.stamp(),
         }
@@ -377,8 +405,8 @@ def _size(path: Path) -> int | None:
 
 
 def _lines(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8") as handle:
-        names = [row[0].strip() for row in csv.reader(handle, delimiter="\t") if row]
+    with reading_text(path) as handle:
+        names = [line.split("\t")[0].strip() for line in handle]
     names = [name for name in names if name and not name.startswith("#")]
     if not names:
         raise SourceError(f"the sample list {path} is empty")

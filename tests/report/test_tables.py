@@ -95,14 +95,14 @@ def test_planted_table_says_what_was_found():
         5,
         r=[0.5, -0.5, 0.01, np.nan, 0.4],
         planted_sign=[1, -1, 0, 1, -1],
+        found_sign=[1, -1, 0, 0, 1],
         recovered=[True, True, True, False, False],
     )
-    statistics["significant"][:, STATISTICS.index("signed")] = [True, True, False, False, True]
     table = tables.planted_table(statistics)
     assert table is not None
-    assert list(table.columns) == ["gene_id", "gene_name", "planted", "found", "recovered"]
-    right, wrong, nothing = "right-signed", "wrong-signed", "not significant"
-    assert list(table["planted"]) == [right, wrong, "no effect", right, wrong]
+    assert list(table.columns) == ["gene_id", "gene_name", "planted", "found", "r", "recovered"]
+    right, wrong, nothing = "right-signed", "wrong-signed", "no effect"
+    assert list(table["planted"]) == [right, wrong, nothing, right, wrong]
     assert list(table["found"]) == [right, wrong, nothing, nothing, right]
     assert list(table["recovered"]) == [True, True, True, False, False]
 

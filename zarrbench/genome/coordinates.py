@@ -78,11 +78,14 @@ def model_window(
     return Window(contig, position - before, position - before + length, reverse)
 
 
-_REGION = re.compile(r"^(?P<contig>[^:]+)(?::(?P<start>[\d,]+)-(?P<end>[\d,]+))?$")
+_REGION = re.compile(r"^(?P<contig>[^:]+)(?::(?P<start>\d[\d,]*)-(?P<end>\d[\d,]*))?$")
 
 
 def parse_region(text: str) -> tuple[str, int, int | None]:
-    """Return (contig, 0-based start, end or None) of ``chr22`` or ``chr22:16,000,001-17,000,000``."""
+    """Return (contig, 0-based start, end or None) of ``CONTIG`` or ``CONTIG:START-END``.
+
+    The text is 1-based and inclusive, as in ``chr22:16,000,001-17,000,000``.
+    """
     match = _REGION.match(text.strip())
     if match is None:
         raise RecipeError(f"{text!r} is not a region; write CONTIG or CONTIG:START-END (1-based)")

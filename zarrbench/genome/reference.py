@@ -1,5 +1,6 @@
-"""The reference sequence as a chunked Zarr store, so that workers slice windows without the FASTA."""
+"""The reference sequence as a chunked Zarr store: workers slice windows without the FASTA."""
 
+import struct
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -21,6 +22,18 @@ from zarrbench.storage import published, quiet_zarr
 # about 200 files.
 CHUNK = 1 << 18
 SHARD = 1 << 24
+
+# What pyfaidx and Biopython let through when a file, or an index beside it, is damaged
+_DAMAGE = (
+    pyfaidx.FetchError,
+    pyfaidx.FastaIndexingError,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 
 
 def build_reference(fasta: Path, path: Path, contigs: Sequence[str] = ()) -> None:
@@ -51,8 +64,6 @@ def build_reference(fasta: Path, path: Path, contigs: Sequence[str] = ()) -> Non
             names = _chosen(list(sequences.keys()), contigs, fasta)
             with published(path) as temporary, quiet_zarr():
                 _write(sequences, names, temporary, fasta)
-        except (pyfaidx.FetchError, EOFError, zlib.error) as error:
-            raise SourceError(f"the FASTA file {fasta} is damaged or truncated: {error}") from error
         finally:
             sequences.close()
 
@@ -77,7 +88,7 @@ def _open_fasta(fasta: Path, scratch: Path) -> pyfaidx.Fasta:
             f"the FASTA file {fasta} is compressed, but not with bgzip; run "
             f"'gunzip' on it, or 'gunzip -c {fasta.name} | bgzip'"
         ) from error
-    except (pyfaidx.FastaIndexingError, UnicodeDecodeError, ValueError, OSError) as error:
+    except _DAMAGE as error:
         raise SourceError(f"{fasta} cannot be read as FASTA: {error}") from error
 
 
@@ -91,7 +102,7 @@ def _chosen(present: list[str], contigs: Sequence[str], fasta: Path) -> list[str
             f"the FASTA file {fasta} lacks the contig {absent[0]!r} (it has {shown}"
             f"{', ...' if len(present) > 5 else ''}); correct the recipe's contigs"
         )
-    return list(contigs) or present
+    return list(dict.fromkeys(contigs)) or present
 
 
 def _write(sequences: pyfaidx.Fasta, names: list[str], path: Path, fasta: Path) -> None:
@@ -113,16 +124,26 @@ def _write(sequences: pyfaidx.Fasta, names: list[str], path: Path, fasta: Path) 
             )
             for start in range(0, length, SHARD):
                 stop = min(start + SHARD, length)
-                codes = encode(sequences[name][start:stop])
-                if codes.size != stop - start:
-                    raise SourceError(
-                        f"the FASTA file {fasta} is shorter than its index says at {name}:"
-                        f"{start + codes.size + 1}; it is truncated, or its .fai is of another file"
-                    )
-                array[start:stop] = codes
+                array[start:stop] = _read(sequences, name, start, stop, fasta)
                 bar.update(stop - start)
     group.attrs.update({**REFERENCE.attributes(), "contigs": names})
     zarr.consolidate_metadata(group.store)
+
+
+def _read(sequences: pyfaidx.Fasta, name: str, start: int, stop: int, fasta: Path) -> Codes:
+    try:
+        codes = encode(sequences[name][start:stop])
+    except _DAMAGE as error:
+        raise SourceError(
+            f"the FASTA file {fasta} is damaged or truncated in {name}:{start + 1}-{stop}: "
+            f"{error}; copy or make it again"
+        ) from error
+    if codes.size != stop - start:
+        raise SourceError(
+            f"the FASTA file {fasta} is shorter than its index says at {name}:"
+            f"{start + codes.size + 1}; it is truncated, or its .fai is of another file"
+        )
+    return codes
 
 
 class Reference:
@@ -140,7 +161,7 @@ class Reference:
         with quiet_zarr():
             self._group = zarr.open_group(path, mode="r")
         REFERENCE.check_version(self._group.attrs.asdict(), path)
-        names = list(self._group.attrs["contigs"])  # type: ignore[arg-type]
+        names = list(self._group.attrs["contigs"])
         self._arrays = {name: self._group[name] for name in names}
         self.lengths: dict[str, int] = {n: int(a.shape[0]) for n, a in self._arrays.items()}
 

@@ -1,11 +1,13 @@
 """What a genotype store must satisfy before anything is predicted from it."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import dask
 import dask.array as da
 import numpy as np
 import sgkit
+import xarray as xr
 
 from zarrbench.errors import (
     ContigError,
@@ -14,16 +16,23 @@ from zarrbench.errors import (
     SampleError,
     UnphasedGenotypeError,
 )
-from zarrbench.genome.bases import OTHER, encode
+from zarrbench.genome.bases import encode
 from zarrbench.genome.coordinates import Window, from_one_based
 from zarrbench.genome.reference import Reference
 from zarrbench.genotypes.store import GenotypeStore
 from zarrbench.haplotypes.policies import Policies
 
+# Differs from every base code, N included: what lies beyond the end of a contig
+_NO_BASE = 255
+
 
 @dataclass(frozen=True)
 class GenotypeChecks:
-    """Counts over a whole genotype store. `call_rate` is the share of calls without a missing allele."""
+    """Counts over a whole genotype store.
+
+    `n_snvs` counts records whose alleles are all single bases, `call_rate` is the share of calls
+    without a missing allele, and a common variant has a minor allele frequency of 0.05 or more.
+    """
 
     n_variants: int
     n_snvs: int
@@ -58,8 +67,9 @@ def check_genotypes(
     UnphasedGenotypeError
         For heterozygous calls without phase, unless the policy keeps VCF order.
     ReferenceMismatchError
-        If a tenth of the REF alleles contradict the reference: it is of another build. Fewer are
-        judged gene by gene, by ``max_ref_mismatch``; with that at 0 a single one is refused here.
+        If more than a tenth of the REF alleles contradict the reference: it is of another build.
+        Fewer are judged gene by gene, by ``max_ref_mismatch``; with that at 0 a single one is
+        refused here.
     """
     checks = _count(store, reference)
     where = f"the genotype store {store.path}"
@@ -68,7 +78,7 @@ def check_genotypes(
             f"no contig of {where} ({', '.join(store.unmapped_contigs[:3])}) is in the reference "
             f"({', '.join(list(reference.lengths)[:3])}); use a FASTA of the same build and naming"
         )
-    duplicated = sorted({s for s in store.samples if store.samples.count(s) > 1})
+    duplicated = [name for name, n in Counter(store.samples).items() if n > 1]
     if duplicated:
         raise SampleError(f"{where} names the sample {duplicated[0]!r} twice; rename one of them")
     if checks.n_haploid:
@@ -79,52 +89,50 @@ def check_genotypes(
     if checks.n_unphased_heterozygous and policies.unphased == "refuse":
         raise UnphasedGenotypeError(
             f"{where} has {checks.n_unphased_heterozygous:,} heterozygous calls without phase "
-            f"(0/1 instead of 0|1){_example_unphased(store)}; phase the VCF (for example with Eagle, "
-            f"SHAPEIT or Beagle), or set 'unphased: keep_order' in the recipe's policies"
+            f"(0/1 instead of 0|1){_example_unphased(store)}; phase the VCF (for example with "
+            f"Eagle, SHAPEIT or Beagle), or set 'unphased: keep_order' in the recipe's policies"
         )
     _refuse_mismatches(checks, policies, where)
     return checks
 
 
 def _refuse_mismatches(checks: GenotypeChecks, policies: Policies, where: str) -> None:
-    share = checks.n_ref_mismatches / max(1, checks.n_variants)
-    if share > 0.1:
+    compared = sum(checks.contigs.values())
+    found = (
+        f"{checks.n_ref_mismatches:,} of {compared:,} REF alleles of {where} contradict the "
+        f"reference"
+    )
+    if checks.n_ref_mismatches > 0.1 * compared:
         raise ReferenceMismatchError(
-            f"{checks.n_ref_mismatches:,} of {checks.n_variants:,} REF alleles of {where} "
-            f"contradict the reference: it is probably of another genome build"
+            f"{found}: it is probably of another genome build; use the FASTA that the variants "
+            f"were called on"
         )
     if checks.n_ref_mismatches and policies.max_ref_mismatch == 0:
         raise ReferenceMismatchError(
-            f"{checks.n_ref_mismatches:,} of {checks.n_variants:,} REF alleles of {where} "
-            f"contradict the reference; correct them ('bcftools norm --check-ref'), or allow some a "
-            f"window with 'max_ref_mismatch' in the recipe's policies"
+            f"{found}; correct them ('bcftools norm --check-ref'), or allow some a window with "
+            f"'max_ref_mismatch' in the recipe's policies"
         )
 
 
 def _count(store: GenotypeStore, reference: Reference) -> GenotypeChecks:
     dataset = store.dataset()
     genotype = dataset["call_genotype"].data
-    first, second = genotype[..., 0], genotype[..., 1]
-    if "call_genotype_phased" in dataset:
-        phased = dataset["call_genotype_phased"].data
-    else:
-        phased = da.zeros(first.shape, dtype=bool, chunks=first.chunks)
-    statistics = sgkit.variant_stats(dataset, merge=False)
-    frequency = statistics["variant_allele_frequency"].data
+    alleles = sgkit.count_variant_alleles(dataset, merge=False)["variant_allele_count"].data
     # Threads, not the run's cluster: this is a scan of one local store.
-    with dask.config.set(scheduler="threads"), np.errstate(invalid="ignore", divide="ignore"):
-        counted = dask.compute(
-            ((genotype == -1).any(axis=-1)).sum(),
-            ((first != second) & ~phased & (second != -2)).sum(),
-            (second == -2).sum(),
-            ((1 - da.nanmax(frequency, axis=1)) >= 0.05).sum(),
-            dataset["variant_contig"].data,
-            dataset["variant_position"].data,
-            dataset["variant_allele"].data,
-        )
-    missing, unphased, haploid, common, contig, position, allele = counted
-    lengths = np.vectorize(len, otypes=[np.int64])(allele.astype(object)) if allele.size else allele
-    n_snvs = int(((lengths[:, 0] == 1) & (lengths[:, 1:].max(axis=1, initial=0) == 1)).sum())
+    counted = dask.compute(
+        (genotype == -1).any(axis=-1).sum(),
+        _unphased_heterozygous(dataset).sum(),
+        # A lone "." is read as -1, -2: a missing call, not a haploid one.
+        ((genotype[..., 0] != -1) & (genotype[..., 1] == -2)).sum(),
+        alleles,
+        dataset["variant_contig"].data,
+        dataset["variant_position"].data,
+        dataset["variant_allele"].data,
+        scheduler="threads",
+    )
+    missing, unphased, haploid, alleles, contig, position, allele = counted
+    called = alleles.sum(axis=1)
+    common = (called > 0) & (called - alleles.max(axis=1) >= 0.05 * called)
     names = [str(name) for name in dataset["contig_id"].values]
     per_contig = {n: int((contig == i).sum()) for i, n in enumerate(names)}
     mismatches = sum(
@@ -135,7 +143,7 @@ def _count(store: GenotypeStore, reference: Reference) -> GenotypeChecks:
     calls = store.n_variants * len(store.samples)
     return GenotypeChecks(
         n_variants=store.n_variants,
-        n_snvs=n_snvs,
+        n_snvs=_count_snvs(allele.astype(object)),
         n_samples=len(store.samples),
         contigs={target: per_contig[n] for n, target in store.contig_map.items()},
         contig_map=dict(store.contig_map),
@@ -144,9 +152,25 @@ def _count(store: GenotypeStore, reference: Reference) -> GenotypeChecks:
         n_missing_calls=int(missing),
         n_unphased_heterozygous=int(unphased),
         n_haploid=int(haploid),
-        n_common_variants=int(common),
+        n_common_variants=int(common.sum()),
         n_ref_mismatches=int(mismatches),
     )
+
+
+def _unphased_heterozygous(dataset: xr.Dataset) -> da.Array:
+    """Return which calls have two different alleles and no phase, (variants, samples)."""
+    genotype = dataset["call_genotype"].data
+    first, second = genotype[..., 0], genotype[..., 1]
+    heterozygous = (first != second) & (second != -2)
+    if "call_genotype_phased" not in dataset:
+        return heterozygous
+    return heterozygous & ~dataset["call_genotype_phased"].data
+
+
+def _count_snvs(alleles: np.ndarray) -> int:
+    base = np.isin(alleles, list("ACGTacgt"))
+    only_bases = (base | (alleles == "")).all(axis=1)
+    return int((only_bases & base[:, 1:].any(axis=1)).sum())
 
 
 def _mismatches(positions: np.ndarray, refs: np.ndarray, contig: str, reference: Reference) -> int:
@@ -162,7 +186,7 @@ def _mismatches(positions: np.ndarray, refs: np.ndarray, contig: str, reference:
         if not inside.any():
             continue
         stop = max(start, min(start + step, reference.lengths[contig]))
-        codes = np.full(step, OTHER, dtype=np.uint8)
+        codes = np.full(step, _NO_BASE, dtype=np.uint8)
         codes[: stop - start] = reference.codes(Window(contig, start, stop))
         count += int((codes[zero_based[inside] - start] != first[inside]).sum())
     return count
@@ -173,8 +197,7 @@ def _example_unphased(store: GenotypeStore) -> str:
     dataset = store.dataset()
     if "call_genotype_phased" not in dataset:
         return ": the store holds no call_genotype_phased at all"
-    genotype, phased = dataset["call_genotype"].data, dataset["call_genotype_phased"].data
-    bad = ((genotype[..., 0] != genotype[..., 1]) & ~phased).any(axis=1)
-    row = int(bad.argmax().compute(scheduler="threads"))
+    affected = _unphased_heterozygous(dataset).any(axis=1)
+    row = int(affected.argmax().compute(scheduler="threads"))
     contig = str(dataset["contig_id"].values[int(dataset["variant_contig"][row])])
     return f", the first at {contig}:{int(dataset['variant_position'][row])}"

@@ -5,6 +5,7 @@ What is refused before anything is written: files without bgzip compression, end
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,10 +37,13 @@ def check_vcf(path: Path) -> None:
     ------
     SourceError
     """
-    with path.open("rb") as handle:
-        start = handle.read(18)
-        handle.seek(max(0, path.stat().st_size - len(_BGZF_END)))
-        end = handle.read()
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(18)
+            handle.seek(max(0, path.stat().st_size - len(_BGZF_END)))
+            end = handle.read()
+    except OSError as error:
+        raise SourceError(f"cannot read the VCF file {path}: {error.strerror}") from error
     if start[:2] != b"\x1f\x8b" or start[12:14] != b"BC":
         how = "ordinary gzip" if start[:2] == b"\x1f\x8b" else "not compressed"
         raise SourceError(
@@ -48,7 +52,8 @@ def check_vcf(path: Path) -> None:
         )
     if end != _BGZF_END:
         raise SourceError(
-            f"the VCF file {path} is truncated: its bgzip end marker is missing; copy or make it again"
+            f"the VCF file {path} is truncated: its bgzip end marker is missing; copy or make it "
+            f"again"
         )
     if not any(path.with_name(path.name + suffix).exists() for suffix in (".tbi", ".csi")):
         raise SourceError(
@@ -69,52 +74,85 @@ def ingest(
         Where the store (Zarr format 2, consolidated) goes; it appears whole or not at all.
     regions : sequence of str
         ``CONTIG`` or ``CONTIG:START-END`` (1-based, inclusive) to keep; everything by default.
-        A record belongs to the region that holds its POS.
+        A record belongs to the region that holds its POS. Regions may overlap.
     samples : sequence of str, optional
         Samples to keep; all by default.
 
     Raises
     ------
-    SourceError, SampleError, ContigError
+    SourceError
+        If the file cannot be read, or no record or no genotype is left.
+    ContigError, SampleError
+        If the file lacks a contig of `regions` or one of `samples`.
     """
     check_vcf(vcf)
-    with tempfile.TemporaryDirectory() as scratch:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the store: the intermediate files may be larger than it, and /tmp is often small.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
         chosen = vcf
         if regions or samples is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
             chosen = _subset(vcf, Path(scratch) / "chosen.bcf", regions, samples)
-        workers = (os.cpu_count() or 1) if chosen.stat().st_size > _PARALLEL_BYTES else 0
         with published(path) as temporary, quiet_zarr():
             try:
-                vcf2zarr.convert(
-                    [str(chosen)], str(temporary), worker_processes=workers, show_progress=True
-                )
-                zarr.consolidate_metadata(str(temporary))
+                _convert(chosen, temporary, Path(scratch) / "intermediate")
             except Exception as error:  # bio2zarr raises many kinds for a bad file
                 if storage_failure(error, path) is not None:
                     raise
-                detail = " ".join(str(error).split()) or type(error).__name__
+                detail = " ".join(str(error).split()) or "it is damaged, or its index is of another"
                 raise SourceError(
                     f"the VCF file {vcf} cannot be converted to VCF Zarr: {detail}; check it with "
                     f"'bcftools view {vcf.name} > /dev/null'"
                 ) from error
+            _refuse_empty(temporary, vcf, regions)
+
+
+def _convert(vcf: Path, path: Path, intermediate: Path) -> None:
+    workers = (os.cpu_count() or 1) if vcf.stat().st_size > _PARALLEL_BYTES else 0
+    vcf2zarr.convert(
+        [str(vcf)],
+        str(path),
+        worker_processes=workers,
+        show_progress=True,
+        icf_path=str(intermediate),
+        zarr_format=2,
+    )
+    zarr.consolidate_metadata(str(path))
+
+
+def _refuse_empty(path: Path, vcf: Path, regions: Sequence[str]) -> None:
+    group = zarr.open_group(path, mode="r")
+    if group["variant_position"].shape[0] == 0:
+        where = f" in {', '.join(regions)}" if regions else ""
+        raise SourceError(f"the VCF file {vcf} holds no records{where}; correct the recipe")
+    if "call_genotype" not in group:
+        raise SourceError(f"the VCF file {vcf} holds no genotypes (FORMAT/GT): use another file")
 
 
 def _subset(vcf: Path, bcf: Path, regions: Sequence[str], samples: Sequence[str] | None) -> Path:
     """Write the asked records and samples to an indexed BCF; bio2zarr itself takes whole files."""
-    header = cyvcf2.VCF(str(vcf))
+    try:
+        header = cyvcf2.VCF(str(vcf))
+    except OSError as error:
+        raise SourceError(f"the VCF file {vcf} cannot be read: {error}") from error
     present, contigs = header.samples, header.seqnames
     header.close()
     arguments = ["-Ob", "-o", str(bcf)]
+    asked = []
     for region in regions:
-        if parse_region(region)[0] not in contigs:
+        contig, start, end = parse_region(region)
+        if contig not in contigs:
             raise ContigError(
                 f"the VCF file {vcf} has no contig for the region {region!r} (it has "
                 f"{', '.join(contigs[:5])}); correct the recipe's regions"
             )
-    if regions:
-        arguments += ["-r", ",".join(regions), "--regions-overlap", "pos"]
+        # bcftools would take a comma within a number for the end of the region.
+        asked.append(contig if end is None else f"{contig}:{start + 1}-{end}")
+    if asked:
+        arguments += ["-r", ",".join(asked), "--regions-overlap", "pos"]
     if samples is not None:
+        if len(set(samples)) < len(samples):
+            twice = next(name for name, n in Counter(samples).items() if n > 1)
+            raise SampleError(f"the sample list names {twice!r} twice; remove one of them")
         absent = sorted(set(samples) - set(present))
         if absent:
             raise SampleError(

@@ -32,15 +32,16 @@ class Records:
         0-based.
     alleles : object (record, allele)
         REF first; empty text where a record has fewer alleles.
-    genotypes : int8 (record, individual, 2)
-        Allele indices; -1 = missing, -2 = no second allele (haploid).
+    genotypes : signed integer (record, individual, 2)
+        Allele indices; -1 = missing, -2 = no second allele (haploid). A call of a lone ``.`` is
+        two missing alleles.
     phased : bool (record, individual)
         False everywhere if the store does not say.
     """
 
     positions: NDArray[np.int64]
     alleles: NDArray[np.object_]
-    genotypes: NDArray[np.int8]
+    genotypes: NDArray[np.signedinteger]
     phased: NDArray[np.bool_]
 
 
@@ -56,7 +57,7 @@ class GenotypeStore:
     Raises
     ------
     StoreLayoutError
-        If the store lacks a field, is not diploid, or is not sorted by contig and position.
+        If the store lacks a field, is not diploid, or its records are not sorted.
     ContigError
         If its contig names cannot be mapped without doubt.
     """
@@ -124,8 +125,9 @@ class GenotypeStore:
         everyone = np.arange(len(self.samples))
         if individuals is not None and not np.array_equal(individuals, everyone):
             genotypes, phased = genotypes[:, individuals], phased[:, individuals]
+        genotypes[(genotypes[..., 0] == -1) & (genotypes[..., 1] == -2)] = -1
         alleles = self._group["variant_allele"][first:last].astype(object)
-        return Records(positions, alleles, genotypes.astype(np.int8, copy=False), phased)
+        return Records(positions, alleles, genotypes, phased)
 
     def _span(self, contig: str, start: int, end: int) -> tuple[int, int, NDArray[np.int64]]:
         """Return the first and last-plus-one row of a region, and the 0-based positions between."""
@@ -136,8 +138,7 @@ class GenotypeStore:
         rows = index[touched]
         if rows.size == 0:
             return 0, 0, np.empty(0, dtype=np.int64)
-        chunk = self._group["variant_position"].chunks[0]
-        begin, stop = int(rows[0, 0]) * chunk, (int(rows[-1, 0]) + 1) * chunk
+        begin, stop = int(rows[0, 0]) * self._chunk, (int(rows[-1, 0]) + 1) * self._chunk
         positions = from_one_based(self._group["variant_position"][begin:stop])
         of_contig = self._group["variant_contig"][begin:stop] == contig_id
         inside = np.flatnonzero(of_contig & (positions >= start) & (positions < end))
@@ -148,24 +149,31 @@ class GenotypeStore:
 
     @cached_property
     def _index(self) -> NDArray[np.int64]:
-        """The region index: chunk, contig, first POS, last POS (1-based) for each contig of a chunk."""
+        """The region index: chunk, contig, first and last POS (1-based) of that contig there."""
         if "region_index" in self._group:
-            return self._group["region_index"][:, :4].astype(np.int64)
+            index: NDArray[np.int64] = self._group["region_index"][:].astype(np.int64)
+            # Who filters or rechunks a store may leave the index of the old one in it.
+            edges = np.append(np.arange(0, self.n_variants, self._chunk), self.n_variants)
+            if np.array_equal(np.bincount(index[:, 0], weights=index[:, 5]), np.diff(edges)):
+                return index[:, :4]
         return self._scan()
+
+    @property
+    def _chunk(self) -> int:
+        return int(self._group["variant_position"].chunks[0])
 
     def _scan(self) -> NDArray[np.int64]:
         """Make the region index of a store that has none, and check that it is sorted."""
         contig = self._group["variant_contig"][:].astype(np.int64)
         position = self._group["variant_position"][:].astype(np.int64)
         step = np.diff(contig)
-        if (step < 0).any() or (np.diff(position)[step == 0] < 0).any():
+        scattered = np.count_nonzero(step) >= max(1, np.unique(contig).size)
+        if scattered or (np.diff(position)[step == 0] < 0).any():
             raise StoreLayoutError(
                 f"the records of {self.path} are not sorted by contig and position; sort them with "
                 f"'bcftools sort' and convert again"
             )
-        chunk = np.arange(position.size) // self._group["variant_position"].chunks[0]
-        starts = np.flatnonzero(
-            (np.diff(chunk, prepend=-1) != 0) | (np.diff(contig, prepend=-1) != 0)
-        )
-        ends = np.append(starts[1:], position.size) - 1
+        chunk = np.arange(position.size) // self._chunk
+        starts = np.flatnonzero(np.diff(chunk, prepend=-1) | np.diff(contig, prepend=-1))
+        ends = np.flatnonzero(np.diff(chunk, append=-1) | np.diff(contig, append=-1))
         return np.stack([chunk[starts], contig[starts], position[starts], position[ends]], axis=1)

@@ -18,7 +18,7 @@ class Policies:
         Records of a window whose REF may contradict the reference; they are skipped and counted.
         One more is an error.
     beyond_contig : {'refuse', 'pad'}
-        A gene whose window leaves the contig is left out, or its window is filled with zero vectors.
+        A gene whose window leaves the contig is left out, or zero vectors fill its window.
     """
 
     missing: Literal["reference", "zeros"] = "reference"
@@ -34,7 +34,7 @@ class Policies:
 #: Cases that are counted in every window, with what is counted and what is done about it.
 CASES = {
     "multiallelic_sites": "sites where people carry two or more different alternative bases",
-    "mixed_site_alleles": "haplotypes with an indel at a site that also has an SNV: reference base kept",
+    "mixed_site_alleles": "haplotypes with an indel where others have an SNV: reference base kept",
     "excluded_records": "records without any SNV allele (indel, MNV, symbolic, *): skipped",
     "merged_records": "records at a position that another record has too: merged",
     "ref_mismatches": "records whose REF contradicts the reference: skipped",

@@ -15,7 +15,8 @@ from zarrbench.genome.coordinates import Window
 from zarrbench.genotypes.store import Records
 from zarrbench.haplotypes.policies import CASES, Policies
 
-# Allele codes beside the four bases: an allele that is not a substitution at this position
+_CODES = {letter: code for code, letter in enumerate("ACGT")}
+# Code, beside those of the bases, of an allele that is not a substitution
 _KEEPS_REFERENCE = 5
 
 
@@ -58,7 +59,8 @@ def substitutions(
     Parameters
     ----------
     records : Records
-        Records whose POS lies in the window.
+        Records whose POS lies in the window. An SNV inside the window that is written with so many
+        bases before it that its POS is outside is not seen.
     reference : uint8 (window.length,)
         Base codes of the window, forward strand.
     window : Window
@@ -89,10 +91,10 @@ def substitutions(
     own = reference[sites.columns][:, None, None]
     bases = np.where(bases == _KEEPS_REFERENCE, own, bases)
     columns, bases, is_missing = _merge(sites.columns, bases, is_missing, reference, window, counts)
-    own = reference[columns][:, None, None]
-    alternative = (bases != own) & (bases != OTHER)
-    dosage = alternative.sum(axis=2, dtype=np.int8)
-    dosage[is_missing.any(axis=2)] = -1
+    alternative = _alternative(bases, reference[columns][:, None, None])
+    # A sum along the short axis of two haplotypes would be five times slower.
+    dosage = alternative[..., 0].astype(np.int8) + alternative[..., 1]
+    dosage[is_missing[..., 0] | is_missing[..., 1]] = -1
     counts["multiallelic_sites"] = _multiallelic(bases, alternative)
     return Substitutions(columns, bases, dosage, counts)
 
@@ -106,47 +108,40 @@ def _atomise(
     multi-allelic records padded for an indel. Everything else keeps the reference.
     """
     rows, columns, tables = [], [], []
-    n_alleles = records.alleles.shape[1] if records.alleles.ndim == 2 else 1
-    excluded = 0
-    offsets = records.positions - window.start
+    offsets = (records.positions - window.start).tolist()
     for row, (offset, alleles) in enumerate(zip(offsets, records.alleles, strict=True)):
-        found: dict[int, Codes] = {}
-        ref = alleles[0].upper()
-        for index, allele in enumerate(alleles[1:], start=1):
-            place = _substituted(ref, allele.upper())
-            if place is None:
+        ref, *others = [allele.upper() for allele in alleles]
+        substituted = [_substituted(ref, allele) for allele in others]
+        places = sorted({place for found in substituted for place in found or ()})
+        counts["excluded_records"] += not places
+        for place in places:
+            if not 0 <= offset + place < length:
                 continue
-            if place not in found:
-                found[place] = np.full(n_alleles + 1, _KEEPS_REFERENCE, dtype=np.uint8)
-                found[place][0] = (
-                    max(LETTERS.find(ref[place]), 0) if ref[place] in "ACGT" else OTHER
-                )
-                found[place][-1] = missing
-            found[place][index] = LETTERS.index(allele[place].upper())
-        excluded += not found
-        for place, table in found.items():
-            if 0 <= offset + place < length:
-                rows.append(row)
-                columns.append(offset + place)
-                tables.append(table)
-    counts["excluded_records"] = excluded
+            codes = [
+                _KEEPS_REFERENCE if found is None else _CODES.get(allele[place], OTHER)
+                for allele, found in zip(others, substituted, strict=True)
+            ]
+            rows.append(row)
+            columns.append(offset + place)
+            tables.append([_CODES.get(ref[place], OTHER), *codes, missing])
     return _Sites(
         np.array(rows, dtype=np.int64),
         np.array(columns, dtype=np.int64),
-        np.array(tables, dtype=np.uint8).reshape(len(rows), n_alleles + 1),
+        np.array(tables, dtype=np.uint8).reshape(len(rows), records.alleles.shape[1] + 1),
     )
 
 
-def _substituted(ref: str, allele: str) -> int | None:
-    """Return the index of the one base in which `allele` differs from `ref`, None if it is no SNV."""
+def _substituted(ref: str, allele: str) -> list[int] | None:
+    """Return where `allele` differs from `ref`: one place, or none if it is REF itself.
+
+    None if it is not a substitution of one base by A, C, G or T.
+    """
     if len(allele) != len(ref):
         return None
-    if len(ref) == 1:
-        return 0 if allele in "ACGT" and allele != ref else None
     differing = [i for i, (a, b) in enumerate(zip(ref, allele, strict=True)) if a != b]
-    if len(differing) == 1 and allele[differing[0]] in "ACGT":
-        return differing[0]
-    return None
+    if len(differing) > 1 or any(allele[i] not in _CODES for i in differing):
+        return None
+    return differing
 
 
 def _match_reference(
@@ -157,11 +152,12 @@ def _match_reference(
     policies: Policies,
     counts: dict[str, int],
 ) -> _Sites:
-    """Drop the sites whose REF contradicts the reference, or refuse them."""
-    wrong = sites.table[:, 0] != reference[sites.columns]
+    """Drop the records whose REF contradicts the reference, or refuse them."""
+    differs = sites.table[:, 0] != reference[sites.columns]
+    wrong = np.isin(sites.rows, sites.rows[differs])
     counts["ref_mismatches"] = int(np.unique(sites.rows[wrong]).size)
     if counts["ref_mismatches"] > policies.max_ref_mismatch:
-        first = int(np.flatnonzero(wrong)[0])
+        first = int(np.flatnonzero(differs)[0])
         said = records.alleles[sites.rows[first]][0]
         position = window.start + int(sites.columns[first]) + 1
         raise ReferenceMismatchError(
@@ -172,16 +168,16 @@ def _match_reference(
     return _Sites(sites.rows[~wrong], sites.columns[~wrong], sites.table[~wrong])
 
 
-def _refuse_haploid(genotypes: NDArray[np.int8], window: Window) -> None:
+def _refuse_haploid(genotypes: NDArray[np.signedinteger], window: Window) -> None:
     if (genotypes < -1).any():
         raise GenotypeError(
-            f"{window} holds haploid calls; only diploid autosomes can be made into two haplotypes: "
-            f"leave this contig out of the recipe"
+            f"{window} holds haploid calls; only diploid autosomes can be made into two "
+            f"haplotypes: leave this contig out of the recipe"
         )
 
 
 def _check_phase(
-    genotypes: NDArray[np.int8],
+    genotypes: NDArray[np.signedinteger],
     phased: NDArray[np.bool_],
     window: Window,
     policies: Policies,
@@ -191,8 +187,8 @@ def _check_phase(
     counts["unphased_calls"] = int((heterozygous & ~phased).sum())
     if counts["unphased_calls"] and policies.unphased == "refuse":
         raise UnphasedGenotypeError(
-            f"{window} holds {counts['unphased_calls']} heterozygous calls without phase; phase the "
-            f"VCF, or set 'unphased: keep_order' in the recipe's policies"
+            f"{window} holds {counts['unphased_calls']} heterozygous calls without phase; phase "
+            f"the VCF, or set 'unphased: keep_order' in the recipe's policies"
         )
 
 
@@ -204,7 +200,10 @@ def _merge(
     window: Window,
     counts: dict[str, int],
 ) -> tuple[NDArray[np.int64], Codes, NDArray[np.bool_]]:
-    """Sort by position and merge rows of one position: an alternative base wins over the reference."""
+    """Sort by position; where rows share one, an alternative base wins over the reference.
+
+    A zero vector (a missing allele) wins over the reference too, but not over an alternative base.
+    """
     order = np.argsort(columns, kind="stable")
     columns, bases, is_missing = columns[order], bases[order], is_missing[order]
     distinct, starts = np.unique(columns, return_index=True)
@@ -215,23 +214,29 @@ def _merge(
     place = np.repeat(np.arange(distinct.size), np.diff(np.append(starts, columns.size)))
     for row in np.setdiff1d(np.arange(columns.size), starts):
         at = place[row]
-        own = reference[columns[row]]
         before, now = merged[at], bases[row]
-        was_alternative = (before != own) & (before != OTHER)
-        is_alternative = (now != own) & (now != OTHER)
+        was_alternative = _alternative(before, reference[columns[row]])
+        is_alternative = _alternative(now, reference[columns[row]])
         if (was_alternative & is_alternative & (before != now)).any():
             position = window.start + int(columns[row]) + 1
             raise GenotypeError(
                 f"two records at {window.contig}:{position} give one haplotype two different "
                 f"alternative bases; join them with 'bcftools norm -m +any' or remove one"
             )
-        # A zero vector (missing) yields to an alternative base, not to the reference.
         merged[at] = np.where(is_alternative | ((now == OTHER) & ~was_alternative), now, before)
         still_missing[at] |= is_missing[row]
-    still_missing &= (merged == reference[distinct][:, None, None]) | (merged == OTHER)
+    # What one record leaves open another one may tell.
+    still_missing &= ~_alternative(merged, reference[distinct][:, None, None])
     return distinct, merged, still_missing
 
 
+def _alternative(bases: Codes, own: Codes) -> NDArray[np.bool_]:
+    """Whether bases are other than the reference's own; a zero vector is not."""
+    return (bases != own) & (bases != OTHER)
+
+
 def _multiallelic(bases: Codes, alternative: NDArray[np.bool_]) -> int:
-    seen = np.stack([((bases == code) & alternative).any(axis=(1, 2)) for code in range(4)])
-    return int((seen.sum(axis=0) > 1).sum())
+    """Count the sites whose alternative bases, as bits, are more than one."""
+    bits = np.where(alternative, np.left_shift(1, bases, dtype=np.uint8), 0)
+    carried = np.bitwise_or.reduce(bits[..., 0] | bits[..., 1], axis=1)
+    return int((carried & (carried - 1) != 0).sum())

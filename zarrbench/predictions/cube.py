@@ -150,7 +150,7 @@ def check_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
     attributes = read_attributes(path)
     if attributes["recipe_hash"] == fingerprint(recipe):
         return
-    changed = differences(json.loads(attributes["recipe"]), dict(recipe))
+    changed = differences(read_recipe(path), dict(recipe))
     shown = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
     raise RecipeError(
         f"the cube {path} was begun with another recipe ({shown}); give the pipeline another name, "
@@ -166,6 +166,12 @@ def read_attributes(path: Path) -> dict[str, Any]:
         attributes = zarr.open_group(path, mode="r").attrs.asdict()
     PREDICTIONS.check_version(attributes, path)
     return attributes
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Return the recipe that a cube was made with: all that determines its numbers."""
+    recipe: dict[str, Any] = json.loads(read_attributes(path)["recipe"])
+    return recipe
 
 
 def write_shard(

@@ -79,8 +79,7 @@ class Plan:
 
     def window(self, row: int) -> Window:
         """Return the window of a gene as the model reads it."""
-        gene = self.genes.isel(gene=row)
-        return _window(gene, self.spec)
+        return window_of(self.genes.isel(gene=row), self.spec)
 
     def tasks(self, limit: int | None = None) -> Iterator[Task]:
         """Yield the tasks of the first `limit` genes, gene by gene."""
@@ -153,7 +152,7 @@ def _choose_genes(
         contig = str(gene["contig"].item())
         if contig not in genotyped:
             left_out[str(gene["gene"].item())] = "its contig has no genotypes"
-        elif stores.recipe.policies.beyond_contig == "refuse" and not _window(gene, spec).inside(
+        elif stores.recipe.policies.beyond_contig == "refuse" and not window_of(gene, spec).inside(
             lengths[contig]
         ):
             left_out[str(gene["gene"].item())] = "its window leaves the contig"
@@ -169,7 +168,8 @@ def _choose_genes(
     return genes.isel(gene=kept), left_out
 
 
-def _window(gene: xr.Dataset, spec: ModelSpec) -> Window:
+def window_of(gene: xr.Dataset, spec: ModelSpec) -> Window:
+    """Return the window of one gene (a dataset without the dim ``gene``) as a model reads it."""
     return model_window(
         str(gene["contig"].item()),
         int(gene["tss"].item()),

@@ -19,7 +19,7 @@ GENE_COLUMNS = (
 MINIMUM_PEOPLE = 5  # a report says nothing about fewer people than this
 _GRIDS = (20, 16, 14, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # cells along an axis, finest first
 _SHOWN = 0.75  # a grid is coarse enough when it shows this share of the people
-_PLANTED = {1: "right-signed", -1: "wrong-signed", 0: "no effect"}
+_EFFECTS = {1: "right-signed", -1: "wrong-signed", 0: "no effect"}
 
 
 def _columns(statistics: xr.Dataset, names: tuple[str, ...]) -> pd.DataFrame:
@@ -68,18 +68,16 @@ def planted_table(statistics: xr.Dataset) -> pd.DataFrame | None:
     Returns
     -------
     pd.DataFrame or None
-        `gene_id`, `gene_name`, `planted` ("right-signed", "wrong-signed", "no effect"), `found`
-        ("right-signed", "wrong-signed", "not significant") under the chosen null statistic, and
-        `recovered` as the store holds it. None for cohorts without planted effects.
+        `gene_id`, `gene_name`, `planted` and `found` ("right-signed", "wrong-signed", "no effect"),
+        `r`, and `recovered` as the store holds them. None for cohorts without planted effects.
     """
     if "planted_sign" not in statistics or "recovered" not in statistics:
         return None
-    names = ("gene_id", "gene_name", "planted_sign", "r", "significant", "recovered")
+    names = ("gene_id", "gene_name", "planted_sign", "found_sign", "r", "recovered")
     columns = _columns(statistics, names)
-    found = np.where(columns["r"] > 0, "right-signed", "wrong-signed")
-    columns["planted"] = [_PLANTED[int(sign)] for sign in columns["planted_sign"]]
-    columns["found"] = np.where(columns["significant"], found, "not significant")
-    return columns[["gene_id", "gene_name", "planted", "found", "recovered"]]
+    for kind in ("planted", "found"):
+        columns[kind] = [_EFFECTS[int(sign)] for sign in columns[f"{kind}_sign"]]
+    return columns[["gene_id", "gene_name", "planted", "found", "r", "recovered"]]
 
 
 def people_in_cells(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pandas as pd
 from distributed import Client
 
 from zarrbench.errors import IncompleteCubeError
-from zarrbench.predictions.cube import done_shards
+from zarrbench.predictions.cube import check_recipe, done_shards
 from zarrbench.predictions.run import Filled, fill_cube
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import write_text
@@ -42,13 +42,15 @@ def write_local_tables(workspace: Workspace) -> None:
     table = workspace.join.table.to_csv(sep="\t", index=False, na_rep="NA")
     write_text(workspace.folder / "samples.tsv", table)
     left_out = pd.DataFrame(sorted(workspace.plan.left_out.items()), columns=["gene_id", "reason"])
-    write_text(workspace.folder / "genes_left_out.tsv", left_out.to_csv(sep="\t", index=False))
+    write_text(workspace.left_out, left_out.to_csv(sep="\t", index=False))
 
 
 def dry_run(workspace: Workspace, limit: int | None = None) -> dict[str, Any]:
     """Return what a run would do: tasks, bytes, files, and what is done already."""
     plan = workspace.plan
     size = plan.size()
+    if workspace.cube.exists():
+        check_recipe(workspace.cube, plan.recipe)
     done = done_shards(workspace.cube) if workspace.cube.exists() else {}
     wanted = [(task.gene, task.block.number) for task in plan.tasks(limit)]
     todo = [key for key in wanted if key not in done]

@@ -1,15 +1,15 @@
 """The report stage: gather what the page shows from the stores, and write it."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 
 from zarrbench.expression.samples import observed
 from zarrbench.layouts import GENE_STATISTICS
-from zarrbench.predictions.cube import done_shards, read_attributes
+from zarrbench.predictions.cube import done_shards, open_cube, read_recipe
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.provenance import PACKAGES, installed, stamp
 from zarrbench.report.page import ReportInputs, write_report
@@ -19,11 +19,17 @@ from zarrbench.storage import open_dataset, write_text
 
 
 def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
-    """Write report.html from the stores of a finished run; `timings` are this run's stages."""
+    """Write report.html from the stores of a finished run.
+
+    `timings` are the seconds of this run's stages; of the others the last known ones are shown.
+    """
+    record = workspace.folder / "run.json"
+    known = json.loads(record.read_text())["timings"] if record.exists() else {}
+    timings = {**known, **timings}
     statistics = open_dataset(workspace.statistics, GENE_STATISTICS).load()
     names = [str(g) for g in statistics["gene"].values]
     cube = selected_track(open_done(workspace.cube, names), workspace.recipe.statistics)
-    planned = workspace.plan.genes.sizes["gene"]
+    planned = open_cube(workspace.cube, incomplete="nan").sizes["gene"]
     unfinished = None
     if len(names) < planned:
         unfinished = f"This run was limited to {len(names)} of {planned} genes."
@@ -39,30 +45,31 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
         unfinished=unfinished,
     )
     write_report(workspace.report, inputs)
-    write_text(workspace.folder / "run.json", json.dumps({**stamp(), "timings": dict(timings)}))
+    write_text(record, json.dumps({**stamp(), "timings": timings}, indent=1))
 
 
 def _facts(
     workspace: Workspace, statistics: xr.Dataset, timings: Mapping[str, float]
 ) -> dict[str, dict[str, str]]:
     recipe, stores = workspace.recipe, workspace.stores
-    plan, built = workspace.plan, workspace.stores.facts()
+    made, built = read_recipe(workspace.cube), workspace.stores.facts()
+    n_genes, n_individuals = made["genes"]["n"], made["individuals"]["n"]
     done = done_shards(workspace.cube).values()
     sequences = sum(entry.sequences for entry in done)
     checks = built["genotypes"]["checks"]
-    left_out = Counter(plan.left_out.values())
+    left_out = pd.read_csv(workspace.left_out, sep="\t")["reason"].value_counts()
     contigs = ", ".join(f"{n} ({count:,})" for n, count in checks["contigs"].items())
     return {
         "What was run": {
             "pipeline": f"{recipe.name}: {recipe.description}".strip(": "),
-            "model": plan.spec.name,
+            "model": made["model"]["name"],
             "track": f"{statistics.attrs['track']} {statistics.attrs['track_description']}".strip(),
             "stores": f"{stores.recipe.name}: {stores.recipe.description}".strip(": "),
-            "genes": f"{statistics.sizes['gene']:,} of {plan.genes.sizes['gene']:,} planned",
+            "genes": f"{statistics.sizes['gene']:,} of {n_genes:,} planned",
             **{f"genes left out: {reason}": f"{n:,}" for reason, n in left_out.items()},
-            "individuals": f"{len(plan.individuals):,}",
+            "individuals": f"{n_individuals:,}",
             "distinct sequences predicted": f"{sequences:,} instead of "
-            f"{2 * len(plan.individuals) * len({e.gene for e in done}):,} haplotypes",
+            f"{2 * n_individuals * len({e.gene for e in done}):,} haplotypes",
         },
         "Samples joined": {k: f"{n:,}" for k, n in workspace.join.counts().items()},
         "Genotypes": {
@@ -73,9 +80,9 @@ def _facts(
             "REF alleles that contradict the reference": f"{checks['n_ref_mismatches']:,}",
             "contig names": _renamed(checks["contig_map"]),
         },
-        "Choices: haplotypes": _flat(read_recipe(workspace)["policies"]),
-        "Choices: model": _flat(read_recipe(workspace)["model"]),
-        "Choices: predictions": _flat(read_recipe(workspace)["predict"]),
+        "Choices: haplotypes": _flat(made["policies"]),
+        "Choices: model": _flat(made["model"]),
+        "Choices: predictions": _flat(made["predict"]),
         "Choices: statistics": _flat(json.loads(statistics.attrs["parameters"])),
         "Inputs": {
             f"{part}: {name}": f"{_bytes(state['size'])}, SHA-256 {state['sha256'] or 'a folder'}"
@@ -83,22 +90,16 @@ def _facts(
             for name, state in facts["files"].items()
         },
         "Timings": {
-            **{f"{stage}, this run": f"{seconds:.1f} s" for stage, seconds in timings.items()},
+            **{f"{stage}, last run": f"{seconds:.1f} s" for stage, seconds in timings.items()},
             "tasks, all runs": f"{sum(e.seconds for e in done):.1f} s on the workers",
         },
         "Software": {
             **installed(PACKAGES),
             "python": str(stamp()["python"]),
             "platform": str(stamp()["platform"]),
-            "recipe fingerprint": workspace.plan.recipe_hash,
+            "recipe fingerprint": str(statistics.attrs["recipe_hash"]),
         },
     }
-
-
-def read_recipe(workspace: Workspace) -> dict[str, Any]:
-    """Return the recipe that a cube was made with, from its attributes."""
-    recipe: dict[str, Any] = json.loads(read_attributes(workspace.cube)["recipe"])
-    return recipe
 
 
 def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:

@@ -19,11 +19,13 @@ from zarrbench.haplotypes.policies import CASES, Policies
 from zarrbench.haplotypes.sequences import personal_window
 from zarrbench.layouts import GENE_STATISTICS
 from zarrbench.pipeline import Null, Statistics
-from zarrbench.predictions.cube import done_shards, open_cube, sel_track
+from zarrbench.predictions.cube import done_shards, open_cube, read_recipe, sel_track
+from zarrbench.predictions.plan import window_of
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import submit_bounded
 from zarrbench.predictions.worker import opened
 from zarrbench.provenance import fingerprint, plain
+from zarrbench.recipes import parse
 from zarrbench.report.tables import write_gene_table
 from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics.correlation import correlate
@@ -81,12 +83,13 @@ def run_statistics(workspace: Workspace, client: Client, limit: int | None = Non
     What was computed from the same cube with the same choices is kept.
     """
     parameters = workspace.recipe.statistics
-    names = [str(g) for g in workspace.plan.genes["gene"].values[:limit]]
+    cube = open_cube(workspace.cube, incomplete="nan")
+    names = [str(g) for g in cube["gene"].values[:limit]]
     inputs = fingerprint(
         {
             "version": [GENE_STATISTICS.version, zarrbench.__version__],
             "parameters": plain(parameters),
-            "cube": workspace.plan.recipe_hash,
+            "cube": cube.attrs["recipe_hash"],
             "expression": workspace.stores.facts()["expression"]["files"],
             "truth": plain(workspace.stores.recipe.truth),
             "genes": names,
@@ -113,7 +116,7 @@ def gene_statistics(
     )
     predicted = combine_haplotypes(cube["prediction"], parameters.haplotypes)
     described = correlate(predicted, measured).load()
-    nulls = _nulls(workspace, client, names, measured, parameters.null_test)
+    nulls = _nulls(workspace, client, cube, measured, parameters.null_test)
     correlations = xr.DataArray(
         np.stack([null.correlations for null in nulls]),
         dims=("gene", "draw"),
@@ -153,7 +156,7 @@ def gene_statistics(
         nan_policy=parameters.nan_policy,
         track=str(cube["track"].item()),
         track_description=str(cube["track_description"].item()),
-        recipe_hash=workspace.plan.recipe_hash,
+        recipe_hash=cube.attrs["recipe_hash"],
         parameters=json.dumps(plain(parameters), sort_keys=True),
     )
 
@@ -184,39 +187,40 @@ def selected_track(cube: xr.Dataset, parameters: Statistics) -> xr.Dataset:
 def _nulls(
     workspace: Workspace,
     client: Client,
-    names: Sequence[str],
+    cube: xr.Dataset,
     measured: xr.DataArray,
     null: Null,
 ) -> list[NullResult]:
-    """Compute the nulls of all genes on the cluster; in the order of `names`."""
+    """Compute the nulls of all genes of the cube on the cluster, in its order."""
     row_of = {sample: row for row, sample in enumerate(workspace.stores.genotypes.samples)}
     job = NullJob(
-        genotypes=workspace.job.genotypes,
-        reference=workspace.job.reference,
-        policies=workspace.job.policies,
+        genotypes=workspace.stores.part_path("genotypes"),
+        reference=workspace.stores.part_path("reference"),
+        policies=parse(Policies, read_recipe(workspace.cube)["policies"], str(workspace.cube)),
         individuals=np.array([row_of[i] for i in measured["individual"].values], dtype=np.int64),
         null=null,
     )
     values = measured.transpose("gene", "individual").values
-    inputs = [
-        GeneNull(name, workspace.plan.window(row), _null_window(workspace, row, null), values[row])
-        for row, name in enumerate(names)
-    ]
+    spec = workspace.recipe.model.spec()
+    inputs = []
+    for row, name in enumerate(cube["gene"].values):
+        gene = cube.isel(gene=row)
+        window = window_of(gene, spec)
+        inputs.append(GeneNull(str(name), window, _null_window(gene, window, null), values[row]))
     parts = [inputs[i : i + _GENES_A_TASK] for i in range(0, len(inputs), _GENES_A_TASK)]
     found: dict[str, NullResult] = {}
-    with progress.bar(total=len(names), label="null", unit="genes") as bar:
+    with progress.bar(total=len(inputs), label="null", unit="genes") as bar:
         for part, result in submit_bounded(client, genes_null, parts, job):
             if isinstance(result, BaseException):
                 raise result
             found.update({item.gene: item for item in result})
             bar.update(len(part))
-    return [found[name] for name in names]
+    return [found[item.gene] for item in inputs]
 
 
-def _null_window(workspace: Workspace, row: int, null: Null) -> Window:
+def _null_window(gene: xr.Dataset, window: Window, null: Null) -> Window:
     if null.window == "model":
-        return workspace.plan.window(row)
-    gene = workspace.plan.genes.isel(gene=row)
+        return window
     flank = int(null.window)
     contig, tss = str(gene["contig"].item()), int(gene["tss"].item())
     return model_window(contig, tss, "+", 2 * flank + 1, flank, strand_aware=False)

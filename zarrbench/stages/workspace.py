@@ -62,6 +62,11 @@ class Workspace:
     def report(self) -> Path:
         return self.folder / "report.html"
 
+    @property
+    def left_out(self) -> Path:
+        """Local table of the genes that were left out, with reasons."""
+        return self.folder / "genes_left_out.tsv"
+
     @cached_property
     def join(self) -> Join:
         return join_samples(self.stores.expression, self.stores.genotypes.samples)

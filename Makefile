@@ -1,0 +1,34 @@
+# The one door: demo, test, lint, bench. Needs Python 3.11 to 3.13 and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requirements.lock
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/demo-installed
+	$(BIN)/zarrbench run pipelines/synthetic.yaml --cluster cluster/local.yaml --data data
+
+test: .venv/test-installed
+	$(BIN)/python -m pytest
+
+lint: .venv/test-installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/test-installed
+	$(BIN)/python -m benchmarks.geuvadis
+
+# Editable, so that tests see the sources; it serves the demo as well.
+.venv/test-installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(PIP) -e '.[test]'
+	touch $@ .venv/demo-installed
+
+.venv/demo-installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(PIP) -e .
+	touch $@
+
+clean:
+	rm -rf .venv data
