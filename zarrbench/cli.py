@@ -58,8 +58,12 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             failure = storage_failure(error, "the data folder")
             if failure is not None:
                 _fail(str(failure), failure.exit_code, traceback)
-            message = f"unexpected {type(error).__name__}: {error}; run again with --traceback and report it"
-            _fail(message, errors.EXIT_UNEXPECTED, traceback)
+            _fail(
+                f"unexpected {type(error).__name__}: {error}; run again with --traceback and "
+                f"report it",
+                errors.EXIT_UNEXPECTED,
+                traceback,
+            )
 
     return guarded
 
@@ -94,7 +98,7 @@ def _lines(facts: Mapping[str, Any], indent: str = "") -> list[str]:
                 f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
             )
             lines.append(
-                f"{indent}{str(key):<{width}}  {'-' if shown in ({}, [], None, '') else shown}"
+                f"{indent}{key!s:<{width}}  {'-' if shown in ({}, [], None, '') else shown}"
             )
     return lines
 

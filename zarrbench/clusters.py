@@ -90,7 +90,7 @@ def started(recipe: ClusterRecipe) -> Iterator[Client]:
             memory_limit=recipe.memory_limit,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
             env=environment,
         )
     except (OSError, RuntimeError, TimeoutError, ValueError) as error:

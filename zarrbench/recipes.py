@@ -29,6 +29,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # `<<: *anchor`, whose keys may be said again
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 continue  # refused below, with its place
@@ -117,9 +119,10 @@ def parse(cls: type[T], data: Any, where: str) -> T:
     RecipeError
         For an unknown or missing key, a value of the wrong type, or a choice that does not exist.
     """
-    if isinstance(data, str) and hasattr(cls, "from_text"):
+    from_text = getattr(cls, "from_text", None)
+    if isinstance(data, str) and from_text is not None:
         with _placed(where):
-            return typing.cast(T, cls.from_text(data))
+            return typing.cast(T, from_text(data))
     if not isinstance(data, Mapping):
         raise RecipeError(f"{where}: expected a mapping, found {_shown(data)}")
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
@@ -177,7 +180,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise RecipeError(f"{where}: expected a mapping, found {_shown(value)}")
         return {_key(k, where): _value(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return parse(hint, value, where)
     return _scalar(hint, value, where)
 

@@ -277,9 +277,12 @@ class StoreFamily:
                 continue
             if _size(path) != known["size"]:
                 changed.append(f"{source.file}: {known['size']} -> {_size(path)} bytes")
-            elif path.stat().st_mtime_ns != standing["modified"].get(source.file):
-                if provenance.file_sha256(path) != known["sha256"]:
-                    changed.append(f"{source.file}: other content of the same size")
+            elif (
+                # Only a file that was touched is worth reading.
+                path.stat().st_mtime_ns != standing["modified"].get(source.file)
+                and provenance.file_sha256(path) != known["sha256"]
+            ):
+                changed.append(f"{source.file}: other content of the same size")
         if changed:
             raise RecipeError(
                 f"the {part} store in {self.folder} was built from another recipe or file "

@@ -124,7 +124,7 @@ def _refuse_empty(path: Path, vcf: Path, regions: Sequence[str]) -> None:
     if group["variant_position"].shape[0] == 0:
         where = f" in {', '.join(regions)}" if regions else ""
         raise SourceError(f"the VCF file {vcf} holds no records{where}; correct the recipe")
-    if "call_genotype" not in group:
+    if "call_genotype" not in group or group["sample_id"].shape[0] == 0:
         raise SourceError(f"the VCF file {vcf} holds no genotypes (FORMAT/GT): use another file")
 
 

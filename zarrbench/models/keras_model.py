@@ -135,7 +135,8 @@ class KerasModel:
         for name, table in self._tables.items():
             if gene not in table.index:
                 raise ModelInputError(
-                    f"the table of the extra input {name!r} of {self.spec.name!r} has no gene {gene!r}"
+                    f"the table of the extra input {name!r} of {self.spec.name!r} has no gene "
+                    f"{gene!r}; add its row"
                 )
             extra[name] = table.loc[gene].to_numpy(dtype=np.float32)
         outputs = self._call(codes, extra)
@@ -149,11 +150,7 @@ def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, i
     from zarrbench.models.keras_network import OneHot, prepare_backend
 
     prepare_backend()
-    try:
-        network = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds for a bad file
-        detail = " ".join(str(error).split())[:200]
-        raise ModelInputError(f"{path} cannot be loaded as a Keras model: {detail}") from error
+    network = _network(path)
     inputs = {tensor.name: tensor for tensor in network.inputs}
     sequence = _pick(recipe.sequence_input, [n for n in inputs if n not in recipe.extra_inputs],
                      "sequence_input", path)  # fmt: skip
@@ -166,31 +163,71 @@ def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, i
     shape = tuple(inputs[sequence].shape)
     if len(shape) != 3 or shape[2] != 4 or shape[1] not in (None, recipe.input_length):
         raise ModelInputError(
-            f"the input {sequence!r} of {path} has the shape {shape}, the recipe says input_length: "
-            f"{recipe.input_length}, that is (None, {recipe.input_length}, 4); correct the recipe"
+            f"the input {sequence!r} of {path} has the shape {shape}, the recipe says "
+            f"input_length: {recipe.input_length}, that is (None, {recipe.input_length}, 4); "
+            f"correct the recipe"
         )
+    for name in recipe.extra_inputs:
+        if len(inputs[name].shape) != 2 or inputs[name].shape[1] is None:
+            raise ModelInputError(
+                f"the extra input {name!r} of {path} has the shape {tuple(inputs[name].shape)}, "
+                f"only vectors (None, units) can be given; change the network"
+            )
     codes = keras.Input((recipe.input_length,), dtype="uint8", name="codes")
     extra = {n: keras.Input(tuple(inputs[n].shape[1:]), name=n) for n in recipe.extra_inputs}
     fed = {sequence: OneHot(recipe.channels)(codes), **extra}
-    output = network([fed[tensor.name] for tensor in network.inputs])
+    try:
+        output = network([fed[tensor.name] for tensor in network.inputs])
+    except Exception as error:  # Keras raises many kinds for shapes that a layer cannot take
+        raise ModelInputError(
+            f"{path} cannot be applied to sequences of {recipe.input_length} bases: "
+            f"{_shortened(error)}; correct the recipe"
+        ) from error
     output = _one_output(network, output, recipe, path)
     _check_output(tuple(output.shape), recipe, path)
-    units = {name: int(np.prod(tensor.shape[1:])) for name, tensor in extra.items()}
+    units = {name: int(tensor.shape[1]) for name, tensor in extra.items()}
     return keras.Model({"codes": codes, **extra}, output), units
 
 
-def _one_output(network: Any, output: Any, recipe: KerasRecipe, path: Path) -> Any:
+def _network(path: Path) -> "keras.Model":
+    import keras
+
+    try:
+        network = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds for a bad file
+        if "safe_mode" in str(error):
+            raise ModelInputError(
+                f"{path} holds code of its own (a Lambda layer), which zarrbench does not run; "
+                f"save the network with Keras layers in its place"
+            ) from error
+        raise ModelInputError(
+            f"{path} cannot be loaded as a Keras model: {_shortened(error)}; give a whole network "
+            f"saved as .keras or .h5"
+        ) from error
+    # A Sequential that was never built has no inputs, nor has a subclassed Model.
+    if not getattr(network, "inputs", None):
+        raise ModelInputError(
+            f"{path} does not say what it reads; save it again with a keras.Input of shape "
+            f"(length, 4)"
+        )
+    return network
+
+
+def _shortened(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".")
+
+
+def _one_output(network: "keras.Model", output: Any, recipe: KerasRecipe, path: Path) -> Any:
     if isinstance(output, Mapping):
         return output[_pick(recipe.output, list(output), "output", path)]
-    if isinstance(output, list | tuple):
-        names = list(network.output_names)
-        return output[names.index(_pick(recipe.output, names, "output", path))]
-    return output
+    names = list(network.output_names)
+    picked = names.index(_pick(recipe.output, names, "output", path))
+    return output[picked] if isinstance(output, list | tuple) else output
 
 
 def _check_output(shape: tuple[int | None, ...], recipe: KerasRecipe, path: Path) -> None:
     tracks = len(recipe.tracks)
-    allowed = [(None, recipe.bins, tracks)]
+    allowed: list[tuple[int | None, ...]] = [(None, recipe.bins, tracks)]
     if recipe.bins == 1:
         allowed.append((None, tracks))
     if shape not in allowed:
@@ -203,22 +240,40 @@ def _check_output(shape: tuple[int | None, ...], recipe: KerasRecipe, path: Path
 def _pick(asked: str | None, present: list[str], key: str, path: Path) -> str:
     if asked is None and len(present) == 1:
         return present[0]
-    if asked is None or asked not in present:
-        raise ModelInputError(
-            f"{path} offers {', '.join(present)} for {key}, the recipe says {asked!r}; name one"
-        )
-    return asked
+    if asked is not None and present.count(asked) == 1:
+        return asked
+    said = "names none" if asked is None else f"says {asked!r}"
+    advice = "name one" if asked not in present else "save it with a name for each"
+    raise ModelInputError(
+        f"{path} offers {', '.join(present) or 'nothing'} for {key}, the recipe {said}; {advice}"
+    )
 
 
 def _gene_table(path: Path, name: str, units: int) -> pd.DataFrame:
+    from zarrbench.delimited import reading_text
     from zarrbench.genome.genes import unversioned
 
-    table = pd.read_csv(path, sep="\t", index_col=0)
-    table.index = pd.Index(unversioned(table.index.astype(str)))
-    numeric = all(pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes)
-    if table.shape[1] != units or not numeric or not table.index.is_unique:
+    what = f"the table {path} of the extra input {name!r}"
+    try:
+        with reading_text(path) as handle:
+            table = pd.read_csv(handle, sep="\t", index_col=0)
+        numbers = table.astype(np.float32)
+    except ValueError as error:
+        raise ModelInputError(f"{what} is no table of numbers: {error}; correct it") from error
+    numbers.index = pd.Index(unversioned(table.index.astype(str)))
+    if numbers.shape[1] != units:
         raise ModelInputError(
-            f"the table {path} of the extra input {name!r} needs a unique gene id and {units} "
-            f"columns of numbers; it has {table.shape[1]} columns and {len(table)} rows"
+            f"{what} has {numbers.shape[1]} columns of numbers, the network takes {units}; give "
+            f"the gene id, then one column a unit"
         )
-    return table
+    repeated = numbers.index[numbers.index.duplicated()]
+    if len(repeated) > 0:
+        raise ModelInputError(
+            f"{what} has the gene {repeated[0]!r} more than once; keep one row of each"
+        )
+    missing = numbers.index[~np.isfinite(numbers.to_numpy()).all(axis=1)]
+    if len(missing) > 0:
+        raise ModelInputError(
+            f"{what} lacks a number for the gene {missing[0]!r}; complete its row or leave it out"
+        )
+    return numbers

@@ -27,7 +27,7 @@ def prepare_backend() -> None:
         tf.config.experimental.set_memory_growth(device, True)
 
 
-class OneHot(keras.layers.Layer):  # type: ignore[misc]
+class OneHot(keras.layers.Layer):
     """Base codes (batch, length) to one-hot (batch, length, 4); code 4 becomes a zero vector.
 
     Parameters

@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from zarrbench.errors import RecipeError
+from zarrbench.errors import RecipeError, ZarrbenchError
 from zarrbench.genome.bases import Codes
 from zarrbench.provenance import fingerprint
 from zarrbench.recipes import nearest, parse
@@ -113,12 +113,17 @@ def parse_model(data: Any, where: str) -> ModelRecipe:
     if not isinstance(data, Mapping) or "kind" not in data:
         raise RecipeError(f"{where}: expected a mapping with the key 'kind'")
     kinds = {point.name: point for point in entry_points(group=GROUP)}
-    kind = data["kind"]
+    kind = str(data["kind"])
     if kind not in kinds:
+        raise RecipeError(f"{where}.kind: there is no model kind {kind!r}{nearest(kind, kinds)}")
+    try:
+        described = kinds[kind].load()
+    except (ImportError, AttributeError) as error:
         raise RecipeError(
-            f"{where}.kind: there is no model kind {kind!r}{nearest(str(kind), kinds)}"
-        )
-    recipe = parse(kinds[kind].load(), {k: v for k, v in data.items() if k != "kind"}, where)
+            f"{where}.kind: the model kind {kind!r} cannot be imported from {kinds[kind].value}: "
+            f"{error}; install the package that offers it again"
+        ) from error
+    recipe = parse(described, {k: v for k, v in data.items() if k != "kind"}, where)
     try:
         recipe.spec()
     except ValueError as error:
@@ -135,12 +140,15 @@ class LoadableModel:
 
     @property
     def key(self) -> str:
-        return fingerprint({"recipe": self.recipe, "files": dict(self.files)})
+        kind = f"{type(self.recipe).__module__}.{type(self.recipe).__qualname__}"
+        return fingerprint({"kind": kind, "recipe": self.recipe, "files": dict(self.files)})
 
 
 @contextlib.contextmanager
 def held_back_output() -> Iterator[None]:
-    """Hold back what native libraries print to standard error; show it only if the block fails.
+    """Hold back what native libraries print to standard error; show it if the block fails.
+
+    An error that zarrbench raises on purpose says all that is needed: then nothing is shown.
 
     TensorFlow writes a dozen lines about absent GPUs from every process, past Python and past its
     own log level.
@@ -151,6 +159,8 @@ def held_back_output() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except ZarrbenchError:
+            raise
         except BaseException:
             held.seek(0)
             os.write(saved, held.read())

@@ -1,0 +1,159 @@
+"""The real cohort, VCF to report, with the real network; against published and independent numbers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+import xarray as xr
+import yaml
+
+import zarrbench
+
+pytestmark = [pytest.mark.realdata, pytest.mark.cluster, pytest.mark.slow]
+
+ROOT = Path(__file__).parent.parent
+MODEL = "models/xpresso/GM12878_trainepoch.06-0.5062.h5"
+
+
+def run(pipeline: str | Path, sources: Path, data: Path, *flags: str) -> dict:
+    command = [sys.executable, "-m", "zarrbench", "run", str(pipeline), "--sources", str(sources),
+               "--data", str(data), "--json", *flags]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def results(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the whole pipeline."""
+    data = tmp_path_factory.mktemp("geuvadis")
+    run(ROOT / "pipelines" / "geuvadis_chr22.yaml", realdata, data)
+    return data / "geuvadis_chr22"
+
+
+def test_every_gene_whose_window_lies_in_the_fasta(results: Path, realdata: Path) -> None:
+    table = pd.read_csv(results / "genes.tsv", sep="\t")
+    gtf = pd.read_csv(realdata / "annotation/gencode.v19.annotation.chr22.gtf.gz", sep="\t",
+                      comment="#", header=None)  # fmt: skip
+    gtf = gtf[gtf[2] == "gene"]
+    gtf["id"] = gtf[8].str.extract(r'gene_id "([^".]+)')[0]
+    gtf["tss"] = np.where(gtf[6] == "+", gtf[3], gtf[4])
+    bed = pd.read_csv(realdata / "expression/geuvadis_eur358.chr22_genes.rpkm.hg19.bed.gz", sep="\t")
+    measured = gtf[gtf.id.isin(bed.gene.str.replace(r"\.\d+$", "", regex=True))]
+    last = np.where(measured[6] == "+", measured.tss + 3500, measured.tss + 6999)
+    inside = measured[last <= 22_000_000]
+    assert set(table.gene_id) == set(inside.id)
+    assert dict(zip(table.gene_id, table.tss, strict=True)) == dict(
+        zip(inside.id, inside.tss, strict=True)
+    )
+    assert (table.n_individuals == 358).all()
+    left_out = pd.read_csv(results / "genes_left_out.tsv", sep="\t").reason.value_counts()
+    assert left_out["its window leaves the contig"] == len(measured) - len(inside)
+    assert (results / "report.html").stat().st_size > 10_000
+
+
+def test_r_is_that_of_the_files(results: Path, realdata: Path) -> None:
+    table = pd.read_csv(results / "genes.tsv", sep="\t").set_index("gene_id")
+    cube = zarrbench.open_cube(results / "predictions.zarr")
+    bed = pd.read_csv(realdata / "expression/geuvadis_eur358.chr22_genes.rpkm.hg19.bed.gz", sep="\t")
+    bed = bed.set_index(bed.gene.str.replace(r"\.\d+$", "", regex=True))
+    people = [str(i) for i in cube.individual.values]
+    checked = 0
+    for gene, row in table.iterrows():
+        predicted = cube.prediction.sel(gene=gene).mean("haplotype").values[:, 0].astype(float)
+        observed = bed.loc[gene, people].to_numpy(float)
+        assert row.mean_observed == pytest.approx(observed.mean(), rel=1e-9)
+        if np.isnan(row.r):
+            assert np.ptp(predicted) < 1e-6
+            continue
+        r, p = scipy.stats.pearsonr(predicted, observed)
+        # The cube holds float32; means over haplotypes are taken in float64 by the project.
+        assert row.r == pytest.approx(r, abs=1e-4)
+        assert np.log(row.p_r) == pytest.approx(np.log(p), rel=1e-2, abs=1e-2)
+        checked += 1
+    assert checked > 80
+
+
+@pytest.mark.bcftools
+def test_cube_equals_bcftools_consensus_and_keras(
+    results: Path, realdata: Path, bcftools: str, tmp_path: Path
+) -> None:
+    """Five people of two genes, by another way from VCF to prediction, in another process."""
+    cube = zarrbench.open_cube(results / "predictions.zarr")
+    fasta = realdata / "reference/chr22_1-22000000.hg19.fa.gz"
+    vcf = realdata / "genotypes/geuvadis_eur358.chr22_16-22Mb.hg19.vcf.gz"
+    people = [str(i) for i in cube.individual.values[::75]]
+    varying = cube.prediction.std(("individual", "haplotype")).values[:, 0]
+    cases, sequences = [], []
+    for strand in "+-":
+        rows = np.flatnonzero(cube.strand.values == strand)
+        gene = cube.isel(gene=rows[np.argmax(varying[rows])])
+        tss = int(gene.tss)
+        start, end = (tss - 6999, tss + 3500) if strand == "+" else (tss - 3500, tss + 6999)
+        region = subprocess.run(["samtools", "faidx", fasta, f"chr22:{start}-{end}"],
+                                capture_output=True, check=True).stdout  # fmt: skip
+        for person in people:
+            for haplotype in (1, 2):
+                command = [bcftools, "consensus", "-H", str(haplotype), "-s", person, str(vcf)]
+                made = subprocess.run(command, input=region, capture_output=True, check=True)
+                sequences.append(strand + "".join(made.stdout.decode().split("\n")[1:]).upper())
+                cases.append((str(gene.gene.values), person, haplotype - 1))
+    (tmp_path / "sequences.txt").write_text("\n".join(sequences))
+    script = """
+import sys, numpy as np, keras
+rows = open(sys.argv[1]).read().split("\\n")
+x = np.zeros((len(rows), 10500, 4), np.float32)
+for i, row in enumerate(rows):
+    strand, bases = row[0], row[1:]
+    if strand == "-":
+        bases = bases[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    for j, base in enumerate(bases):
+        if base in "ACGT":
+            x[i, j, "ACGT".index(base)] = 1
+network = keras.models.load_model(sys.argv[2], compile=False)
+print(*network.predict([x, np.zeros((len(rows), 6))], verbose=0).ravel())
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "sequences.txt", realdata / MODEL],
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    ).stdout  # fmt: skip
+    expected = np.array(printed.split(), dtype=float)
+    found = [
+        float(cube.prediction.sel(gene=g, individual=i, haplotype=h).values[0]) for g, i, h in cases
+    ]
+    assert np.ptp(expected) > 1e-3
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_reference_predictions_equal_the_published_ones(realdata: Path, tmp_path: Path) -> None:
+    """With the TSS of the published gene list, through the stores and the cube."""
+    listed = pd.read_csv(realdata / "benchmark/gene_list.csv", header=None,
+                         names=["gene_id", "contig", "tss", "gene_name", "strand"])  # fmt: skip
+    listed = listed[listed.contig.astype(str) == "22"]
+    listed.to_csv(tmp_path / "genes.tsv", sep="\t", index=False)
+    (tmp_path / "people.txt").write_text("HG00096\nHG00097\nHG00099\n")
+    for family in ("stores", "pipelines"):
+        (tmp_path / family).mkdir()
+    stores = yaml.safe_load((ROOT / "stores/geuvadis_chr22.yaml").read_text())
+    stores["genes"] = {"source": str(tmp_path / "genes.tsv")}
+    stores["genotypes"]["samples"] = str(tmp_path / "people.txt")
+    (tmp_path / "stores/geuvadis_chr22.yaml").write_text(yaml.safe_dump(stores))
+    pipeline = yaml.safe_load((ROOT / "pipelines/geuvadis_chr22.yaml").read_text())
+    pipeline["name"] = "published"
+    pipeline["stages"] = [{"predict": {"readout": "identity", "genes": "all"}}]
+    (tmp_path / "pipelines/published.yaml").write_text(yaml.safe_dump(pipeline))
+    run(tmp_path / "pipelines/published.yaml", realdata, tmp_path / "data")
+    cube = xr.open_zarr(tmp_path / "data/published/predictions.zarr")
+    expected = pd.read_csv(realdata / "benchmark/all_models_ref_preds.csv").set_index("gene").Xpresso
+    below = listed[listed.tss < 22_000_000]
+    assert len(below) == 14
+    keys = below.gene_name.fillna(below.gene_id).str.lower()
+    found = cube.reference_prediction.sel(gene=list(below.gene_id)).values[:, 0]
+    np.testing.assert_allclose(found, expected.loc[keys].to_numpy(), atol=1e-5)
