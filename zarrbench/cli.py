@@ -132,7 +132,11 @@ def main() -> None:
 @click.option("--cluster", default="local", show_default=True, help="Cluster YAML, or its name.")
 @_SOURCES
 @_DATA
-@click.option("--dry-run", is_flag=True, help="Print tasks, bytes and files; predict nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Build the stores if need be, print tasks, bytes and files; predict nothing.",
+)
 @click.option("--only", metavar="STAGE", help="Run one stage: stores, predict, statistics, report.")
 @click.option("--limit-genes", type=click.IntRange(min=1), help="Only the first N genes.")
 @_JSON
@@ -160,7 +164,8 @@ def run(
         _print(predict.dry_run(workspace, limit_genes), as_json)
         return
     timings = run_pipeline(workspace, place, only, limit_genes, _say)
-    _print({"results": str(workspace.folder), "seconds": timings, **_outcome(workspace)}, as_json)
+    seconds = {stage: round(value, 1) for stage, value in timings.items()}
+    _print({"results": str(workspace.folder), "seconds": seconds, **_outcome(workspace)}, as_json)
 
 
 def _outcome(workspace: "Workspace") -> dict[str, Any]:

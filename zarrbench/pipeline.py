@@ -10,45 +10,9 @@ from typing import Any, Literal
 
 from zarrbench.errors import RecipeError
 from zarrbench.models.protocol import ModelRecipe, ModelSpec, parse_model
-from zarrbench.predictions.readouts import Readout
+from zarrbench.predictions.plan import Predict
 from zarrbench.recipes import as_written, check_folder_name, find, load_yaml, nearest, parse
 from zarrbench.statistics.null import STATISTICS
-
-
-@dataclass(frozen=True)
-class Predict:
-    """Fill the prediction cube.
-
-    Parameters
-    ----------
-    readout : Readout
-        What `prediction` holds.
-    more_readouts : dict of Readout
-        Further variables `prediction_NAME` from the same model run.
-    genes : {'expressed', 'all'}
-        Genes with expression, or every gene of the gene store.
-    individuals : {'expressed', 'all'}
-        People with genotype and expression, or everybody with a genotype.
-    block_size : int, optional
-        Individuals of one task and shard; all by default, which shares the most work.
-    """
-
-    readout: Readout
-    more_readouts: dict[str, Readout] = field(default_factory=dict)
-    genes: Literal["expressed", "all"] = "expressed"
-    individuals: Literal["expressed", "all"] = "expressed"
-    block_size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.block_size is not None and self.block_size < 1:
-            raise ValueError("block_size must be at least 1")
-        if not all(name.isidentifier() for name in self.more_readouts):
-            raise ValueError("names in more_readouts must be plain words")
-
-    @property
-    def readouts(self) -> dict[str, Readout]:
-        """All readouts by name, the primary one first."""
-        return {"prediction": self.readout, **self.more_readouts}
 
 
 @dataclass(frozen=True)

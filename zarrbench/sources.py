@@ -136,7 +136,10 @@ def check(path: Path, source: Source) -> None:
     try:
         _check_content(path, source)
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+        raise SourceError(
+            f"cannot read {path}: {error.strerror or error}; make it readable, or give another "
+            f"folder with --sources DIR"
+        ) from error
 
 
 def _check_content(path: Path, source: Source) -> None:

@@ -1,5 +1,6 @@
 """Small VCF files and genotype stores, made without zarrbench."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,15 +12,14 @@ import zarr
 Record = tuple[str, int, str, str, str]  # contig, POS, REF, ALT, calls split by spaces
 
 
-@pytest.fixture
-def write_vcf(tmp_path) -> Callable[..., Path]:
+@pytest.fixture(scope="session")
+def write_vcf(tmp_path_factory) -> Callable[..., Path]:
     """Write a bgzip-compressed, indexed VCF into a folder of its own."""
 
     def write(
         records: Sequence[Record],
         samples: Sequence[str] = ("ann", "bob"),
         contigs: Sequence[str] = ("chr1", "chr2"),
-        name: str = "small.vcf",
     ) -> Path:
         lines = ["##fileformat=VCFv4.2", '##FILTER=<ID=PASS,Description="">']
         lines += [f"##contig=<ID={contig},length=1000000>" for contig in contigs]
@@ -29,16 +29,15 @@ def write_vcf(tmp_path) -> Callable[..., Path]:
         for contig, pos, ref, alt, calls in records:
             row = [contig, str(pos), ".", ref, alt, ".", "PASS", ".", "GT", *calls.split()]
             lines.append("\t".join(row))
-        path = tmp_path / "vcf" / name
-        path.parent.mkdir(exist_ok=True)
+        path = tmp_path_factory.mktemp("vcf") / "small.vcf"
         path.write_text("\n".join(lines) + "\n")
         return Path(pysam.tabix_index(str(path), preset="vcf", force=True))
 
     return write
 
 
-@pytest.fixture
-def write_vcz(tmp_path) -> Callable[..., Path]:
+@pytest.fixture(scope="session")
+def write_vcz(tmp_path_factory) -> Callable[..., Path]:
     """Write the smallest VCF Zarr store that the specification allows, with plain zarr."""
 
     def write(
@@ -50,11 +49,10 @@ def write_vcz(tmp_path) -> Callable[..., Path]:
         contigs: Sequence[str] = ("chr1", "chr2"),
         contig: Sequence[int] | None = None,
         chunk: int = 2,
-        zarr_format: int = 3,
         position_type: str = "int32",
     ) -> Path:
-        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.vcz"
-        group = zarr.open_group(path, mode="w", zarr_format=zarr_format)
+        path = tmp_path_factory.mktemp("vcz") / "small.vcz"
+        group = zarr.open_group(path, mode="w", zarr_format=3)
 
         def add(name: str, values: np.ndarray, dims: Sequence[str]) -> None:
             text = values.dtype.kind in "UO"
@@ -63,9 +61,8 @@ def write_vcz(tmp_path) -> Callable[..., Path]:
                 shape=values.shape,
                 chunks=tuple(max(1, min(chunk, n)) for n in values.shape),
                 dtype=str if text else values.dtype,
-                dimension_names=dims if zarr_format == 3 else None,
+                dimension_names=dims,
             )
-            array.attrs["_ARRAY_DIMENSIONS"] = list(dims)
             if values.size:
                 array[:] = values
 
@@ -84,3 +81,15 @@ def write_vcz(tmp_path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def parse_calls(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return genotypes and phase of calls such as ``0|1 ./. 1``, one text a record."""
+    calls = [[re.split(r"[|/]", call) for call in text.split()] for text in texts]
+    codes = [
+        [[-1 if a == "." else int(a) for a in call] + [-2] * (2 - len(call)) for call in row]
+        for row in calls
+    ]
+    # VCF: a call of one allele counts as phased.
+    phased = [["/" not in call for call in text.split()] for text in texts]
+    return np.array(codes, dtype=np.int8), np.array(phased)

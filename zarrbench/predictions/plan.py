@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -14,10 +14,46 @@ from zarrbench.expression.samples import Join
 from zarrbench.genome.coordinates import Window, model_window
 from zarrbench.layouts import PREDICTIONS
 from zarrbench.models.protocol import LoadableModel, ModelSpec
-from zarrbench.pipeline import Predict
 from zarrbench.predictions.cube import Block, blocks
+from zarrbench.predictions.readouts import Readout
 from zarrbench.provenance import file_sha256, fingerprint, plain
 from zarrbench.stores import StoreFamily
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Fill the prediction cube.
+
+    Parameters
+    ----------
+    readout : Readout
+        What `prediction` holds.
+    more_readouts : dict of Readout
+        Further variables `prediction_NAME` from the same model run.
+    genes : {'expressed', 'all'}
+        Genes with expression, or every gene of the gene store.
+    individuals : {'expressed', 'all'}
+        People with genotype and expression, or everybody with a genotype.
+    block_size : int, optional
+        Individuals of one task and shard; all by default, which shares the most work.
+    """
+
+    readout: Readout
+    more_readouts: dict[str, Readout] = field(default_factory=dict)
+    genes: Literal["expressed", "all"] = "expressed"
+    individuals: Literal["expressed", "all"] = "expressed"
+    block_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.block_size is not None and self.block_size < 1:
+            raise ValueError("block_size must be at least 1")
+        if not all(name.isidentifier() for name in self.more_readouts):
+            raise ValueError("names in more_readouts must be plain words")
+
+    @property
+    def readouts(self) -> dict[str, Readout]:
+        """All readouts by name, the primary one first."""
+        return {"prediction": self.readout, **self.more_readouts}
 
 
 @dataclass(frozen=True)
