@@ -1,12 +1,23 @@
 """Fixtures that several folders of tests use; with CI=true nothing that they need may be absent."""
 
+import io
 import os
 import shutil
-from collections.abc import Generator
+import sys
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import cloudpickle
+import numpy as np
+import pandas as pd
+import pysam
 import pytest
 
+from zarrbench.errors import ModelInputError
+from zarrbench.models.protocol import ModelSpec, Track
+from zarrbench.sources import Source
+from zarrbench.stores import StoreFamily
 
 ROOT = Path(__file__).parent.parent
 # What CI must not skip: its machines have the real cohort and install bcftools.
@@ -58,3 +69,202 @@ def bcftools() -> str:
     if found is None:
         absent("bcftools is not installed")
     return str(found)
+
+
+@dataclass(frozen=True)
+class ToyRecipe:
+    """A model that needs no file and no network library, exact in float32 whatever the batch.
+
+    `fails` and `kills` name genes for which it raises, or ends its process.
+    """
+
+    name: str = "toy"
+    input_length: int = 64
+    tss_index: int = 20
+    strand_aware: bool = False
+    n_tracks: int = 3
+    batch_size: int = 4
+    file: Source | None = None
+    broken: bool = False
+    fails: tuple[str, ...] = ()
+    kills: tuple[str, ...] = ()
+
+    def spec(self) -> ModelSpec:
+        tracks = tuple(Track(f"T{i}", ("even", "odd")[i % 2]) for i in range(self.n_tracks))
+        return ModelSpec(self.name, self.input_length, self.tss_index, self.strand_aware, tracks,
+                         bins=3, batch_size=self.batch_size)  # fmt: skip
+
+    def sources(self) -> tuple[Source, ...]:
+        return () if self.file is None else (self.file,)
+
+    def load(self, files: Mapping[str, Path]) -> "ToyModel":
+        if self.broken:
+            raise ModelInputError("this toy is broken")
+        return ToyModel(self)
+
+
+class ToyModel:
+    """Adds up a whole number for every base, bin and track, and one for the gene."""
+
+    def __init__(self, recipe: ToyRecipe) -> None:
+        self.spec, self._recipe = recipe.spec(), recipe
+        shape = (recipe.input_length, 5, self.spec.bins, recipe.n_tracks)
+        self._weights = np.random.default_rng(0).integers(0, 9, shape)
+
+    def predict(self, codes: np.ndarray, gene: str) -> np.ndarray:
+        if gene in self._recipe.fails:
+            raise ModelInputError(f"no answer for {gene}")
+        if gene in self._recipe.kills:
+            os._exit(1)
+        assert codes.shape[1] == self.spec.input_length
+        per_base = self._weights[np.arange(codes.shape[1]), codes]
+        return (per_base.sum(axis=1) + sum(gene.encode()) % 7).astype(np.float32)
+
+
+# Worker processes cannot import a conftest: what it defines travels to them whole.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A cohort of a few genes made by hand, as files and as plain tables.
+
+    ``calls`` is (variant, person, 2) with -1 = missing; positions are 1-based; `genes` is indexed
+    by id without version.
+    """
+
+    folder: Path
+    sequences: dict[str, str]
+    variants: pd.DataFrame
+    calls: np.ndarray
+    people: list[str]
+    genes: pd.DataFrame
+    expression: pd.DataFrame
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "stores" / "toy.yaml"
+
+    def haplotype(self, contig: str, first: int, last: int, person: str, haplotype: int) -> str:
+        """The sequence of first..last (1-based, inclusive) with the SNVs of one haplotype."""
+        sequence = list(self.sequences[contig][first - 1 : last])
+        column = self.people.index(person)
+        for row, variant in enumerate(self.variants.itertuples()):
+            allele = int(self.calls[row, column, haplotype])
+            bases = [variant.ref, *variant.alt.split(",")]
+            inside = variant.contig == contig and first <= variant.position <= last
+            if inside and allele > 0 and len(variant.ref) == len(bases[allele]) == 1:
+                sequence[variant.position - first] = bases[allele]
+        return "".join(sequence)
+
+    def dosage(self, contig: str, first: int, last: int) -> np.ndarray:
+        """Alternative SNV alleles by variant and person, -1 where a call is missing."""
+        snv = (self.variants.ref.str.len() == 1) & (self.variants.alt.str.len() != 2)
+        here = (self.variants.contig == contig) & self.variants.position.between(first, last) & snv
+        calls = self.calls[here.values]
+        return np.where((calls < 0).any(axis=2), -1, (calls > 0).sum(axis=2))
+
+
+TOY_GENES = """\
+gene_id\tcontig\tstrand\ttss\tgene_name
+ENSG00000000001.4\tchr1\t+\t400\tY_RNA
+ENSG00000000002.1\tchr1\t-\t900\tY_RNA
+ENSG00000000003.2\tchr1\t+\t1500\tALPHA
+ENSG00000000004.1\tchr1\t-\t2100\tBETA
+ENSG00000000005.1\tchr1\t+\t2800\tQUIET
+ENSG00000000006.1\tchr2\t-\t700\tUNMEASURED
+ENSG00000000007.1\tchr2\t+\t1500\tCONSTANT
+ENSG00000000008.1\tchr1\t+\t10\tEDGE
+ENSG00000000009.1\tchr3\t+\t300\tFAR
+ENSG00000000010.1\tchr2\t-\t2200\tNOT_EXPRESSED
+"""
+
+TOY_STORES = """\
+name: toy
+genotypes: {source: cohort.vcf.gz}
+reference: {source: reference.fa}
+genes: {source: genes.tsv}
+expression: {source: expression.tsv, unit: log2}
+"""
+
+
+def write_cohort(folder: Path) -> Cohort:
+    """Write a cohort: 23 people with genotypes, 19 of them and 2 others with expression.
+
+    chr3 has no records, QUIET no variants nearby; ABSENT has expression and no annotation.
+    """
+    rng = np.random.default_rng(1)
+    lengths = {"chr1": 6000, "chr2": 3000, "chr3": 600}
+    sequences = {name: "".join(rng.choice(list("ACGT"), n)) for name, n in lengths.items()}
+    people = [f"P{i:02d}" for i in range(23)]
+    rows, calls = [], []
+    for contig in ("chr1", "chr2"):
+        taken = np.sort(rng.choice(np.arange(1, lengths[contig]), lengths[contig] // 25, False))
+        for position in taken[(taken < 2600) | (taken > 3000)]:
+            ref = sequences[contig][position - 1]
+            others = [base for base in "ACGT" if base != ref]
+            kind = rng.choice(["snv", "multiallelic", "insertion"], p=[0.9, 0.05, 0.05])
+            alt = {"snv": others[0], "multiallelic": ",".join(others[:2]), "insertion": ref + "A"}
+            rows.append((contig, int(position), ref, alt[kind]))
+            frequency, highest = rng.uniform(0.05, 0.6), 2 if kind == "multiallelic" else 1
+            call = (rng.random((23, 2)) < frequency) * rng.integers(1, highest + 1, (23, 2))
+            calls.append(np.where(rng.random((23, 1)) < 0.02, -1, call))
+    variants = pd.DataFrame(rows, columns=["contig", "position", "ref", "alt"])
+    genes = pd.read_csv(io.StringIO(TOY_GENES), sep="\t")
+    genes.index = genes.gene_id.str.split(".").str[0]
+    measured = [*rng.permutation(people)[:19], "X1", "X2"]
+    names = [*genes.gene_id[:-1], "ENSG00000000011.1"]
+    expression = pd.DataFrame(rng.normal(size=(len(names), 21)), names, measured)
+    expression.loc["ENSG00000000003.2", expression.columns[[0, 3, 7]]] = np.nan
+    expression.loc["ENSG00000000006.1"] = np.nan
+    expression.loc["ENSG00000000007.1"] = 2.5
+    cohort = Cohort(folder, sequences, variants, np.array(calls), people, genes, expression)
+    _write_files(cohort)
+    return cohort
+
+
+def _write_files(cohort: Cohort) -> None:
+    folder = cohort.recipe.parent
+    folder.mkdir(parents=True)
+    cohort.recipe.write_text(TOY_STORES)
+    (folder / "genes.tsv").write_text(TOY_GENES)
+    cohort.expression.to_csv(folder / "expression.tsv", sep="\t", na_rep="NA")
+    fasta = [f">{name}\n{sequence}\n" for name, sequence in cohort.sequences.items()]
+    (folder / "reference.fa").write_text("".join(fasta))
+    lines = ["##fileformat=VCFv4.2", '##FILTER=<ID=PASS,Description="">']
+    lines += [f"##contig=<ID={name},length={len(s)}>" for name, s in cohort.sequences.items()]
+    lines.append('##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">')
+    header = ["CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT"]
+    lines.append("\t".join([f"#{header[0]}", *header[1:], *cohort.people]))
+    for variant, calls in zip(cohort.variants.itertuples(), cohort.calls, strict=True):
+        texts = ["|".join("." if a < 0 else str(a) for a in call) for call in calls]
+        fixed = [variant.contig, str(variant.position), ".", variant.ref, variant.alt]
+        lines.append("\t".join([*fixed, ".", "PASS", ".", "GT", *texts]))
+    (folder / "cohort.vcf").write_text("\n".join(lines) + "\n")
+    pysam.tabix_index(str(folder / "cohort.vcf"), preset="vcf", force=True)
+
+
+@pytest.fixture(scope="session")
+def toy() -> type[ToyRecipe]:
+    """The recipe of the toy model."""
+    return ToyRecipe
+
+
+@pytest.fixture(scope="session")
+def new_cohort() -> Callable[[Path], Cohort]:
+    """Write the hand-made cohort once more, into a folder of one's own."""
+    return write_cohort
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """The hand-made cohort; shared, so that nobody may change it."""
+    return write_cohort(tmp_path_factory.mktemp("cohort"))
+
+
+@pytest.fixture(scope="session")
+def family(cohort: Cohort) -> StoreFamily:
+    """The stores of the hand-made cohort, built; shared too."""
+    family = StoreFamily(cohort.recipe, cohort.folder / "data")
+    family.build()
+    return family

@@ -44,7 +44,9 @@ def test_every_gene_whose_window_lies_in_the_fasta(results: Path, realdata: Path
     gtf = gtf[gtf[2] == "gene"]
     gtf["id"] = gtf[8].str.extract(r'gene_id "([^".]+)')[0]
     gtf["tss"] = np.where(gtf[6] == "+", gtf[3], gtf[4])
-    bed = pd.read_csv(realdata / "expression/geuvadis_eur358.chr22_genes.rpkm.hg19.bed.gz", sep="\t")
+    bed = pd.read_csv(
+        realdata / "expression/geuvadis_eur358.chr22_genes.rpkm.hg19.bed.gz", sep="\t"
+    )
     measured = gtf[gtf.id.isin(bed.gene.str.replace(r"\.\d+$", "", regex=True))]
     last = np.where(measured[6] == "+", measured.tss + 3500, measured.tss + 6999)
     inside = measured[last <= 22_000_000]
@@ -61,7 +63,9 @@ def test_every_gene_whose_window_lies_in_the_fasta(results: Path, realdata: Path
 def test_r_is_that_of_the_files(results: Path, realdata: Path) -> None:
     table = pd.read_csv(results / "genes.tsv", sep="\t").set_index("gene_id")
     cube = zarrbench.open_cube(results / "predictions.zarr")
-    bed = pd.read_csv(realdata / "expression/geuvadis_eur358.chr22_genes.rpkm.hg19.bed.gz", sep="\t")
+    bed = pd.read_csv(
+        realdata / "expression/geuvadis_eur358.chr22_genes.rpkm.hg19.bed.gz", sep="\t"
+    )
     bed = bed.set_index(bed.gene.str.replace(r"\.\d+$", "", regex=True))
     people = [str(i) for i in cube.individual.values]
     checked = 0
@@ -151,7 +155,9 @@ def test_reference_predictions_equal_the_published_ones(realdata: Path, tmp_path
     (tmp_path / "pipelines/published.yaml").write_text(yaml.safe_dump(pipeline))
     run(tmp_path / "pipelines/published.yaml", realdata, tmp_path / "data")
     cube = xr.open_zarr(tmp_path / "data/published/predictions.zarr")
-    expected = pd.read_csv(realdata / "benchmark/all_models_ref_preds.csv").set_index("gene").Xpresso
+    expected = (
+        pd.read_csv(realdata / "benchmark/all_models_ref_preds.csv").set_index("gene").Xpresso
+    )
     below = listed[listed.tss < 22_000_000]
     assert len(below) == 14
     keys = below.gene_name.fillna(below.gene_id).str.lower()

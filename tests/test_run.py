@@ -27,7 +27,9 @@ COMMAND = [sys.executable, "-m", "zarrbench", "run", "synthetic", "--data"]
 
 
 def run(data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, str(data), *flags], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*COMMAND, str(data), *flags], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 import errno
 import hashlib
 import http.server
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -138,17 +137,6 @@ def test_what_cannot_be_read_is_a_matter_of_the_source(
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(SourceError, match=f"^cannot read {path}: Permission denied; make"):
         folders.locate(Source("a.txt"))
-
-
-def test_a_folder_that_may_not_be_entered_holds_nothing(folders: SourceFolders) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root enters every folder")
-    put(folders.given, "a.txt")
-    folders.given.chmod(0)
-    try:
-        assert folders.find(Source("a.txt")) is None
-    finally:
-        folders.given.chmod(0o755)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

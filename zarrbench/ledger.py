@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from zarrbench.errors import StorageError
 from zarrbench.storage import remove, writing
 
 
@@ -65,12 +66,16 @@ def append(ledger: Path, entry: Entry) -> None:
     key = (ledger, os.getpid())
     if key not in _own_files:
         _own_files[key] = ledger / f"{uuid.uuid4().hex}.jsonl"
-    with writing(ledger):
-        ledger.mkdir(parents=True, exist_ok=True)
-        with _own_files[key].open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(asdict(entry), separators=(",", ":")) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
+    try:
+        with writing(ledger):
+            ledger.mkdir(parents=True, exist_ok=True)
+            with _own_files[key].open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(asdict(entry), separators=(",", ":")) + "\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+    except StorageError:
+        del _own_files[key]  # its last line may be torn: nothing may follow it
+        raise
 
 
 def entries(ledger: Path, recipe: str) -> dict[tuple[str, int], Entry]:

@@ -153,7 +153,8 @@ class StoreFamily:
         Raises
         ------
         RecipeError
-            If a part was built from another recipe or another file, unless `overwrite`.
+            If a part of a complete family was built from another recipe or another file, unless
+            `overwrite`. In a family that was never complete it is built again.
         ZarrbenchError
             For any input that cannot be used; nothing half-written stays.
         """
@@ -161,8 +162,10 @@ class StoreFamily:
         for part in [p for p in PARTS if p in parts]:
             standing = self._manifest().get(part)
             if standing is not None and not overwrite:
-                self._refuse_changed(part, standing)
-                if self.part_path(part).exists():
+                changed = self._changes(part, standing)
+                if changed and all(known in self._manifest() for known in PARTS):
+                    raise self._refusal(part, changed)
+                if not changed and self.part_path(part).exists():
                     continue
             self._simulate()
             builders: dict[str, Callable[[], tuple[Path, dict[str, Any]]]] = {
@@ -264,8 +267,8 @@ class StoreFamily:
     def _sources(self, part: str) -> list[Source]:
         return [v for v in vars(getattr(self.recipe, part)).values() if isinstance(v, Source)]
 
-    def _refuse_changed(self, part: str, standing: dict[str, Any]) -> None:
-        """Refuse to reuse a part that another recipe or another file made.
+    def _changes(self, part: str, standing: dict[str, Any]) -> list[str]:
+        """Return in what the recipe or a file differs from what made a part.
 
         Files that are no longer there are not missed: the store has what was in them.
         """
@@ -279,16 +282,18 @@ class StoreFamily:
                 changed.append(f"{source.file}: {known['size']} -> {_size(path)} bytes")
             elif (
                 # Only a file that was touched is worth reading.
-                path.stat().st_mtime_ns != standing["modified"].get(source.file)
+                path.stat().st_mtime_ns != standing.get("modified", {}).get(source.file)
                 and provenance.file_sha256(path) != known["sha256"]
             ):
                 changed.append(f"{source.file}: other content of the same size")
-        if changed:
-            raise RecipeError(
-                f"the {part} store in {self.folder} was built from another recipe or file "
-                f"({'; '.join(changed[:3])}); build it again with 'zarrbench store build "
-                f"{self.recipe_file} --overwrite', or use another --data folder"
-            )
+        return changed
+
+    def _refusal(self, part: str, changed: list[str]) -> RecipeError:
+        return RecipeError(
+            f"the {part} store in {self.folder} was built from another recipe or file "
+            f"({'; '.join(changed[:3])}); build it again with 'zarrbench store build "
+            f"{self.recipe_file} --overwrite', or use another --data folder"
+        )
 
     def _build_reference(self) -> tuple[Path, dict[str, Any]]:
         recipe = self.recipe.reference

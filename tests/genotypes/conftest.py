@@ -1,6 +1,5 @@
 """Small VCF files and genotype stores, made without zarrbench."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def write_vcz(tmp_path_factory) -> Callable[..., Path]:
         samples: Sequence[str] = ("ann", "bob"),
         contigs: Sequence[str] = ("chr1", "chr2"),
         contig: Sequence[int] | None = None,
-        chunk: int = 2,
+        chunk: int = 16,
         position_type: str = "int32",
     ) -> Path:
         path = tmp_path_factory.mktemp("vcz") / "small.vcz"
@@ -81,15 +80,3 @@ def write_vcz(tmp_path_factory) -> Callable[..., Path]:
         return path
 
     return write
-
-
-def parse_calls(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return genotypes and phase of calls such as ``0|1 ./. 1``, one text a record."""
-    calls = [[re.split(r"[|/]", call) for call in text.split()] for text in texts]
-    codes = [
-        [[-1 if a == "." else int(a) for a in call] + [-2] * (2 - len(call)) for call in row]
-        for row in calls
-    ]
-    # VCF: a call of one allele counts as phased.
-    phased = [["/" not in call for call in text.split()] for text in texts]
-    return np.array(codes, dtype=np.int8), np.array(phased)

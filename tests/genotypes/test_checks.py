@@ -1,3 +1,4 @@
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,22 +23,31 @@ REFUSE = Policies()
 KEEP = Policies(unphased="keep_order")
 
 
-@pytest.fixture
-def reference(tmp_path) -> Reference:
-    """chr1 is ACGTNacgt... for 40 bp, chr2 is 30 T."""
-    fasta = tmp_path / "reference.fa"
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Reference:
+    """chr1 is five times ACGTNacgt, chr2 is 30 T."""
+    folder = tmp_path_factory.mktemp("reference")
+    fasta = folder / "reference.fa"
     fasta.write_text(f">chr1\n{'ACGTNacgt' * 5}\n>chr2\n{'T' * 30}\n")
-    build_reference(fasta, tmp_path / "reference.zarr", ["chr1", "chr2"])
-    return Reference(tmp_path / "reference.zarr")
+    build_reference(fasta, folder / "reference.zarr")
+    return Reference(folder / "reference.zarr")
 
 
 @pytest.fixture
-def check(tmp_path, write_vcf, reference) -> Callable[..., GenotypeChecks]:
-    """Ingest these records and check them."""
+def check(write_vcz, reference) -> Callable[..., GenotypeChecks]:
+    """Check a store of these records: contig, POS, REF, ALT, calls split by spaces."""
 
-    def checked(records, policies=REFUSE, **kwargs) -> GenotypeChecks:
-        path = tmp_path / "genotypes.vcz"
-        ingest(write_vcf(records, **kwargs), path)
+    def checked(records, policies=REFUSE, contigs=("chr1", "chr2"), **kwargs) -> GenotypeChecks:
+        genotypes, phased = parsed([record[4] for record in records])
+        path = write_vcz(
+            [record[1] for record in records],
+            [[record[2], *record[3].split(",")] for record in records],
+            genotypes,
+            phased,
+            contigs=contigs,
+            contig=[contigs.index(record[0]) for record in records],
+            **kwargs,
+        )
         store = GenotypeStore(path, reference.lengths)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -46,21 +56,40 @@ def check(tmp_path, write_vcf, reference) -> Callable[..., GenotypeChecks]:
     return checked
 
 
-def test_good_genotypes_are_counted(check):
-    checks = check(
-        [
-            ("1", 1, "A", "C", "0|1 1|0"),
-            ("1", 2, "c", "a,t", "1|2 0|0"),
-            ("1", 3, "GT", "G", "0|0 0|1"),
-            ("1", 3, "G", "*", "0|0 0|1"),
-            ("1", 5, "N", "A", "0|0 0|0"),
-            ("1", 8, "G", "T,GA", ".|. .|."),
-            ("2", 1, "T", ".", "0/0 ./."),
-            ("2", 2, "T", "A", ". 1/1"),
-            ("decoy", 9, "A", "C", "0|0 0|0"),
-        ],
-        contigs=["1", "2", "decoy"],
-    )
+def parsed(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return genotypes and phase of calls such as ``0|1 ./. 1``, one text a record."""
+    calls = [[re.split(r"[|/]", call) for call in text.split()] for text in texts]
+    codes = [
+        [[-1 if a == "." else int(a) for a in call] + [-2] * (2 - len(call)) for call in row]
+        for row in calls
+    ]
+    # As in VCF a call of one allele counts as phased.
+    phased = [["/" not in call for call in text.split()] for text in texts]
+    return np.array(codes, dtype=np.int8), np.array(phased)
+
+
+GOOD = [
+    ("1", 1, "A", "C", "0|1 1|0"),
+    ("1", 2, "c", "a,t", "1|2 0|0"),
+    ("1", 3, "GT", "G", "0|0 0|1"),
+    ("1", 3, "G", "*", "0|0 0|1"),
+    ("1", 5, "N", "A", "0|0 0|0"),
+    ("1", 8, "G", "T,GA", ".|. .|."),
+    ("2", 1, "T", ".", "0/0 ./."),
+    ("2", 2, "T", "A", ". 1/1"),
+    ("decoy", 9, "A", "C", "0|0 0|0"),
+]
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_good_genotypes_are_counted(tmp_path, check, write_vcf, reference, by_hand):
+    contigs = ["1", "2", "decoy"]
+    if by_hand:
+        checks = check(GOOD, contigs=contigs)
+    else:
+        ingest(write_vcf(GOOD, contigs=contigs), tmp_path / "genotypes.vcz")
+        store = GenotypeStore(tmp_path / "genotypes.vcz", reference.lengths)
+        checks = check_genotypes(store, reference, REFUSE)
     assert checks == GenotypeChecks(
         n_variants=9,
         n_snvs=4,  # of which one on the decoy; REF is N in the fifth
@@ -102,7 +131,7 @@ def test_homozygous_calls_need_no_phase(check, call):
 
 
 def test_a_store_that_says_nothing_of_phase_is_unphased(write_vcz, reference):
-    calls = np.array([[[0, 1], [0, 0]], [[1, 1], [0, 0]]], dtype=np.int8)
+    calls = np.array([[[0, 1], [0, 0]], [[1, 1], [-1, -2]]], dtype=np.int8)
     store = GenotypeStore(write_vcz([1, 10], [["A", "C"]] * 2, calls), reference.lengths)
     with pytest.raises(UnphasedGenotypeError, match="no call_genotype_phased at all"):
         check_genotypes(store, reference, REFUSE)

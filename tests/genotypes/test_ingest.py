@@ -1,3 +1,4 @@
+import errno
 import os
 import random
 import shutil
@@ -8,7 +9,7 @@ import pysam
 import pytest
 import zarr
 
-from zarrbench.errors import ContigError, RecipeError, SampleError, SourceError
+from zarrbench.errors import ContigError, RecipeError, SampleError, SourceError, StorageError
 from zarrbench.genotypes.ingest import check_vcf, ingest, is_vcf_zarr
 from zarrbench.genotypes.store import GenotypeStore
 
@@ -111,8 +112,7 @@ def test_a_vcf_may_have_a_csi_index(tmp_path, write_vcf):
     assert stored(tmp_path / "genotypes.vcz") == by_htslib(vcf)
 
 
-def test_the_store_is_consolidated_zarr_2(tmp_path, write_vcf, monkeypatch):
-    monkeypatch.setenv("BIO2ZARR_DEFAULT_ZARR_FORMAT", "3")
+def test_the_store_is_consolidated_zarr_2(tmp_path, write_vcf):
     assert not is_vcf_zarr(tmp_path)
     ingest(write_vcf(SMALL), tmp_path / "genotypes.vcz")
     assert is_vcf_zarr(tmp_path / "genotypes.vcz")
@@ -297,3 +297,12 @@ def test_a_failed_ingest_keeps_the_standing_store(tmp_path, write_vcf):
     assert stored(store) == by_htslib(vcf)
     ingest(vcf, store, ["chr2"])
     assert stored(store) == by_htslib(vcf)[4:]
+
+
+@pytest.mark.parametrize("place", ["tempfile.TemporaryDirectory", "bio2zarr.vcf.convert"])
+def test_a_full_disk_is_no_fault_of_the_vcf(tmp_path, write_vcf, monkeypatch, place):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(place, full)
+    assert_refused(write_vcf(SMALL), tmp_path / "out", StorageError, "the disk is full")

@@ -52,9 +52,8 @@ def store(request, tmp_path_factory, write_vcf, write_vcz) -> GenotypeStore:
     """The same genotypes in stores of different making."""
     path = tmp_path_factory.mktemp("store") / "genotypes.vcz"
     if request.param == "by hand":
-        path = write_vcz(
-            POSITIONS, ALLELES, GENOTYPES, PHASED, SAMPLES, contig=CONTIG, position_type="int16"
-        )
+        arrays = (POSITIONS, ALLELES, GENOTYPES, PHASED, SAMPLES)
+        path = write_vcz(*arrays, contig=CONTIG, position_type="int16", chunk=3)
         assert "region_index" not in zarr.open_group(path)
     else:
         vcf = write_vcf(vcf_records(), SAMPLES)
@@ -125,7 +124,8 @@ def test_a_filtered_store_does_not_trust_its_old_index(tmp_path, write_vcf):
     ingest(write_vcf(vcf_records(), SAMPLES), whole)
     kept = np.arange(3, N, 2)
     filtered = sgkit.load_dataset(str(whole)).isel(variants=kept)
-    filtered.drop_encoding().compute().to_zarr(part, zarr_format=2)
+    chunks = {"variant_position": {"chunks": (5,)}}
+    filtered.drop_encoding().compute().to_zarr(part, zarr_format=2, encoding=chunks)
     assert "region_index" in zarr.open_group(part)
     found = GenotypeStore(part, ["chr1", "chr2"]).records("chr2", 0, 10**6)
     assert_rows(found, kept[CONTIG[kept] == 1])

@@ -283,13 +283,17 @@ def test_planted_effects_have_a_verdict_and_the_strict_rule_is_spelt_out(tmp_pat
     assert "lies strictly above its smallest value" in report.text
     assert "8 of 8 planted genes recovered as planted" in report.text
     assert "3 of 3 right-signed, 2 of 2 wrong-signed, 3 of 3 no effect" in report.text
-    assert table_row(report, ">NAME3<") == f"NAME3 wrong-signed wrong-signed {R[3]:.3f} yes".replace("-0", "−0")
+    assert table_row(
+        report, ">NAME3<"
+    ) == f"NAME3 wrong-signed wrong-signed {R[3]:.3f} yes".replace("-0", "−0")
 
 
 def test_planted_effects_that_were_missed_come_first(tmp_path):
     report = written(tmp_path, made_inputs(R, planted=[1, 1, 1, 1, -1, 0, 1, 0]))
     assert "6 of 8 planted genes recovered as planted" in report.text
-    assert table_row(report, ">NAME6<") == f"NAME6 right-signed no effect {R[6]:.3f} no".replace("-0", "−0")
+    assert table_row(report, ">NAME6<") == f"NAME6 right-signed no effect {R[6]:.3f} no".replace(
+        "-0", "−0"
+    )
     shown = report.text[report.text.index("planted genes recovered") :]
     assert shown.index("NAME3") < shown.index("NAME6") < shown.index("NAME0")
 

@@ -17,7 +17,7 @@ from bio2zarr import vcf as vcf2zarr
 
 from zarrbench.errors import ContigError, SampleError, SourceError
 from zarrbench.genome.coordinates import parse_region
-from zarrbench.storage import published, quiet_zarr, storage_failure
+from zarrbench.storage import published, quiet_zarr, storage_failure, writing
 
 # The empty block that bgzip writes last (SAM specification, section 4.1.2)
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -86,9 +86,11 @@ def ingest(
         If the file lacks a contig of `regions` or one of `samples`.
     """
     check_vcf(vcf)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the store: the intermediate files may be larger than it, and /tmp is often small.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the store: the intermediate files may be larger than it, and /tmp is often small.
+        beside = tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
+    with beside as scratch:
         chosen = vcf
         if regions or samples is not None:
             chosen = _subset(vcf, Path(scratch) / "chosen.bcf", regions, samples)

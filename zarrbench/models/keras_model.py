@@ -176,14 +176,17 @@ def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, i
     codes = keras.Input((recipe.input_length,), dtype="uint8", name="codes")
     extra = {n: keras.Input(tuple(inputs[n].shape[1:]), name=n) for n in recipe.extra_inputs}
     fed = {sequence: OneHot(recipe.channels)(codes), **extra}
+    chosen = _chosen_output(network, recipe, path)
     try:
-        output = network([fed[tensor.name] for tensor in network.inputs])
+        # From a list of tensors to one, whatever structures the file was saved with
+        output = keras.Model(network.inputs, chosen)(
+            [fed[tensor.name] for tensor in network.inputs]
+        )
     except Exception as error:  # Keras raises many kinds for shapes that a layer cannot take
         raise ModelInputError(
             f"{path} cannot be applied to sequences of {recipe.input_length} bases: "
             f"{_shortened(error)}; correct the recipe"
         ) from error
-    output = _one_output(network, output, recipe, path)
     _check_output(tuple(output.shape), recipe, path)
     units = {name: int(tensor.shape[1]) for name, tensor in extra.items()}
     return keras.Model({"codes": codes, **extra}, output), units
@@ -217,12 +220,14 @@ def _shortened(error: Exception) -> str:
     return " ".join(str(error).split())[:200].rstrip(".")
 
 
-def _one_output(network: "keras.Model", output: Any, recipe: KerasRecipe, path: Path) -> Any:
-    if isinstance(output, Mapping):
-        return output[_pick(recipe.output, list(output), "output", path)]
-    names = list(network.output_names)
-    picked = names.index(_pick(recipe.output, names, "output", path))
-    return output[picked] if isinstance(output, list | tuple) else output
+def _chosen_output(network: "keras.Model", recipe: KerasRecipe, path: Path) -> Any:
+    """Return the output tensor that the recipe names, by its key or by its layer."""
+    # A Sequential has a single output without a name.
+    names = list(getattr(network, "output_names", ["output"]))
+    structure = network.output if hasattr(network, "output_names") else None
+    if isinstance(structure, Mapping):
+        return structure[_pick(recipe.output, list(structure), "output", path)]
+    return network.outputs[names.index(_pick(recipe.output, names, "output", path))]
 
 
 def _check_output(shape: tuple[int | None, ...], recipe: KerasRecipe, path: Path) -> None:

@@ -92,7 +92,10 @@ def create_cube(
     codec = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=4)
     with published(path) as temporary, quiet_zarr():
         described = PREDICTIONS.described(coordinates)
-        described.to_zarr(temporary, mode="w", zarr_format=3, consolidated=False)
+        # Written even where all is the fill value: then what is on disk is all that is meant.
+        described.to_zarr(
+            temporary, mode="w", zarr_format=3, consolidated=False, write_empty_chunks=True
+        )
         group = zarr.open_group(temporary, mode="r+")
         for suffix in _suffixes(readouts):
             sharded = shape["chunk"] != shape["shard"]
@@ -152,6 +155,7 @@ def check_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
         return
     changed = differences(read_recipe(path), dict(recipe))
     shown = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
+    shown = shown or "what another version of zarrbench records"
     raise RecipeError(
         f"the cube {path} was begun with another recipe ({shown}); give the pipeline another name, "
         f"use another --data folder, or remove the cube"
@@ -162,8 +166,14 @@ def read_attributes(path: Path) -> dict[str, Any]:
     """Return the attributes of a cube, refusing one of another format version."""
     if not (path / "zarr.json").exists():
         raise StoreLayoutError(f"there is no prediction cube at {path}; run the pipeline first")
-    with quiet_zarr():
-        attributes = zarr.open_group(path, mode="r").attrs.asdict()
+    try:
+        with quiet_zarr():
+            attributes: dict[str, Any] = zarr.open_group(path, mode="r").attrs.asdict()
+    except Exception as error:  # zarr raises many kinds for damaged metadata
+        raise StoreLayoutError(
+            f"the prediction cube {path} cannot be opened: {error}; remove it and run the pipeline "
+            f"again"
+        ) from error
     PREDICTIONS.check_version(attributes, path)
     return attributes
 
@@ -197,8 +207,10 @@ def write_shard(
         group = zarr.open_group(path, mode="r+")
         for suffix, values in zip(_suffixes(list(predictions)), predictions.values(), strict=True):
             name = f"prediction{suffix}"
-            group[name][gene, block.start : block.stop] = values
             key = f"{name}/c/{gene}/{block.number}/0/0"
+            # zarr would read the object of an earlier try, which may be damaged.
+            (path / key).unlink(missing_ok=True)
+            group[name][gene, block.start : block.stop] = values
             checksums[key] = _checksum(path / key)
         if block.number == 0:
             for suffix, row in zip(_suffixes(list(references)), references.values(), strict=True):
@@ -251,16 +263,19 @@ def open_cube(
     """
     path = Path(path)
     dataset = open_dataset(path, PREDICTIONS, lazy=lazy)
-    # Coordinates are small and every selection needs them.
-    dataset = dataset.assign_coords({n: c.load() for n, c in dataset.coords.items()})
+    # Coordinates are small and every selection needs them: read here, on no cluster.
+    dataset = dataset.assign_coords(
+        {name: c.load(scheduler="synchronous") for name, c in dataset.coords.items()}
+    )
     if incomplete == "raise" and not dataset.attrs["complete"]:
-        done = len(done_shards(path))
         per_gene = len(blocks(dataset.sizes["individual"], dataset.attrs["block_size"]))
         wanted = dataset.sizes["gene"] * per_gene
-        raise IncompleteCubeError(
-            f"{wanted - done} of {wanted} shards of the cube {path} are not done; finish it "
-            f"with 'zarrbench run', or open it with incomplete='nan'"
-        )
+        missing = wanted - len(done_shards(path))
+        if missing:
+            raise IncompleteCubeError(
+                f"{missing} of {wanted} shards of the cube {path} are not done; finish it "
+                f"with 'zarrbench run', or open it with incomplete='nan'"
+            )
     return dataset
 
 

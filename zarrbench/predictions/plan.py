@@ -49,6 +49,8 @@ class Predict:
             raise ValueError("block_size must be at least 1")
         if not all(name.isidentifier() for name in self.more_readouts):
             raise ValueError("names in more_readouts must be plain words")
+        if "prediction" in self.more_readouts:
+            raise ValueError("more_readouts cannot name one 'prediction': that is the readout")
 
     @property
     def readouts(self) -> dict[str, Readout]:
@@ -198,8 +200,8 @@ def _choose_genes(
         reasons = "; ".join(f"{n} {why}" for why, n in Counter(left_out.values()).items())
         raise GeneTableError(
             f"no gene of {stores.recipe.name!r} can be predicted "
-            f"({reasons or 'the table is empty'}); check that annotation, expression, genotypes and "
-            f"reference are of one genome build"
+            f"({reasons or 'the table is empty'}); check that annotation, expression, genotypes "
+            f"and reference are of one genome build"
         )
     return genes.isel(gene=kept), left_out
 

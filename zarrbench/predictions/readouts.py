@@ -32,6 +32,10 @@ class Readout:
     log_base: Literal["e", 2, 10] = "e"
     pseudocount: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.pseudocount < np.inf:
+            raise ValueError(f"pseudocount must be 0 or more, found {self.pseudocount}")
+
     @classmethod
     def from_text(cls, text: str) -> "Readout":
         if text != "identity":
@@ -50,6 +54,8 @@ class Readout:
             raise RecipeError(f"{where}: bins {self.bins} are not all in 0..{n_bins - 1}")
         if self.bins == ():
             raise RecipeError(f"{where}: bins must name at least one bin")
+        if self.bins is not None and len(set(self.bins)) < len(self.bins):
+            raise RecipeError(f"{where}: bins {self.bins} name a bin twice")
 
 
 def read_out(outputs: NDArray[np.float32], readout: Readout) -> NDArray[np.float32]:
@@ -60,29 +66,44 @@ def read_out(outputs: NDArray[np.float32], readout: Readout) -> NDArray[np.float
     Raises
     ------
     ModelInputError
-        If a logarithm would be taken of zero or less.
+        If a logarithm would be taken of zero or less, or a number is not finite: in a cube NaN
+        means that nothing was predicted.
     """
+    with np.errstate(over="ignore"):
+        values = _read_out(outputs, readout).astype(np.float32)
+    broken = np.count_nonzero(~np.isfinite(values))
+    if broken:
+        raise ModelInputError(
+            f"{broken} of {values.size} numbers that {readout.kind!r} makes of the model's output "
+            f"are not finite (NaN, infinite or beyond float32); check the model and its inputs"
+        )
+    return values
+
+
+def _read_out(outputs: NDArray[np.float32], readout: Readout) -> NDArray[np.floating]:
     if readout.kind == "identity":
         return outputs[:, 0, :]
     bins = slice(None) if readout.bins is None else list(readout.bins)
     chosen = outputs[:, bins, :].astype(np.float64)
     if readout.kind == "raw_sum":
-        return chosen.sum(axis=1).astype(np.float32)
-    log = _LOG[readout.log_base]
+        return chosen.sum(axis=1)
     summed = chosen if readout.kind == "sum_log" else chosen.sum(axis=1, keepdims=True)
     shifted = summed + readout.pseudocount
-    if not (shifted > 0).all():
+    if (shifted <= 0).any():
         raise ModelInputError(
             f"the readout {readout.kind!r} takes a logarithm, but the model's output plus the "
-            f"pseudocount {readout.pseudocount} is {shifted.min():.3g}; use raw_sum or identity"
+            f"pseudocount {readout.pseudocount} is {np.nanmin(shifted):.3g}; use raw_sum or "
+            f"identity"
         )
-    return log(shifted).sum(axis=1).astype(np.float32)
+    return _LOG[readout.log_base](shifted).sum(axis=1)
 
 
 def combine_haplotypes(prediction: xr.DataArray, how: Literal["mean", "sum"]) -> xr.DataArray:
     """Combine the two haplotypes of every individual, in float64, after the readout.
 
-    The study averages; its fine-tuned predictions are sums. r is the same for both.
+    The study averages; its fine-tuned predictions are sums. r is the same for both. Where one
+    haplotype is NaN, so is the individual.
     """
     values = prediction.astype(np.float64)
-    return values.mean("haplotype") if how == "mean" else values.sum("haplotype")
+    combine = values.mean if how == "mean" else values.sum
+    return combine("haplotype", skipna=False)

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from distributed import Client, Future, as_completed
+from distributed import Client, Future, KilledWorker, as_completed
 
 from zarrbench import ledger, progress
 from zarrbench.clusters import check_slots
+from zarrbench.errors import ClusterError
 from zarrbench.predictions.cube import check_recipe, create_cube, done_shards, finish_cube
-from zarrbench.predictions.plan import Plan
+from zarrbench.predictions.plan import Plan, Task
 from zarrbench.predictions.worker import Job, failure, run_task, warm_up
 from zarrbench.provenance import installed
 from zarrbench.storage import storage_failure
@@ -45,6 +46,8 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
     ------
     RecipeError
         If the cube was begun with another recipe.
+    ClusterError
+        If no worker offers the slot.
     ModelInputError
         If the model cannot be loaded; then nothing has been written.
     StorageError
@@ -57,17 +60,17 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
     todo = [task for task in wanted if (task.gene, task.block.number) not in done]
     failed: dict[tuple[str, int], str] = {}
     if todo:
+        check_slots(client, slot)
         client.submit(warm_up, job.model, resources={slot: 1}, pure=False).result()
     if not job.cube.exists():
         _create(plan, job)
     with progress.bar(total=len(wanted), label="predict", unit="shards") as bar:
         bar.update(len(wanted) - len(todo))
-        for task, result in submit_bounded(client, run_task, todo, job, slot):
+        for task, result in _attempted(client, todo, job, slot):
             if isinstance(result, BaseException):
                 storage = storage_failure(result, job.cube)
                 if storage is not None:
                     raise storage from result
-                # The worker died with the task, several times: it could not write this itself.
                 result = failure(job, task, result)
                 ledger.append(ledger.ledger_of(job.cube), result)
             if result.state == "failed":
@@ -76,6 +79,29 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
     if not failed and len(done_shards(job.cube)) == plan.size()["tasks"]:
         finish_cube(job.cube)
     return Filled(len(wanted), len(wanted) - len(todo), len(todo) - len(failed), failed)
+
+
+def _attempted(
+    client: Client, tasks: Iterable[Task], job: Job, slot: str
+) -> Iterator[tuple[Task, Any]]:
+    """Run the tasks; yield each with its ledger entry, or with what kept it from writing one.
+
+    Dask blames the death of a worker on every task that waited there. Those are tried again one by
+    one, so that only a task that kills its worker itself is given up.
+    """
+    suspects = []
+    for task, result in submit_bounded(client, run_task, tasks, job, slot):
+        if isinstance(result, KilledWorker):
+            suspects.append(task)
+        else:
+            yield task, result
+    for task, result in submit_bounded(client, run_task, suspects, job, slot, ahead=1):
+        if isinstance(result, KilledWorker):
+            result = ClusterError(
+                f"every worker process that tried died ({result.allowed_failures + 1} times); "
+                f"if it was for want of memory, give a process more of it"
+            )
+        yield task, result
 
 
 def _create(plan: Plan, job: Job) -> None:
@@ -97,11 +123,12 @@ def submit_bounded(
     items: Iterable[Any],
     shared: Any,
     slot: str | None = None,
+    ahead: int = _AHEAD,
 ) -> Iterator[tuple[Any, Any]]:
     """Run ``function(shared, item)`` for every item; yield (item, result or exception) as they end.
 
-    Only a few tasks for each slot are submitted at a time, so that scheduler and driver hold little
-    however many there are. With `slot`, every task takes one of that resource.
+    Only `ahead` tasks for each slot are submitted at a time, so that scheduler and driver hold
+    little however many there are. With `slot`, every task takes one of that resource.
     """
     resources = None if slot is None else {slot: 1}
     slots = (
@@ -109,7 +136,7 @@ def submit_bounded(
     )
     remaining = iter(items)
     running: dict[Future, Any] = {}
-    completed = as_completed()
+    completed = as_completed(loop=client.loop)
 
     def submit_next() -> None:
         item = next(remaining, None)
@@ -118,7 +145,7 @@ def submit_bounded(
             running[future] = item
             completed.add(future)
 
-    for _ in range(slots * _AHEAD):
+    for _ in range(slots * ahead):
         submit_next()
     for future in completed:
         item = running.pop(future)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zarrbench import ledger
-from zarrbench.errors import StorageError
+from zarrbench.errors import ModelInputError, StorageError
 from zarrbench.genome.reference import Reference
 from zarrbench.genotypes.store import GenotypeStore
 from zarrbench.haplotypes.policies import Policies
@@ -87,11 +87,25 @@ def prepare(job: Job, task: Task) -> PersonalWindow:
 def predict_distinct(
     model: Model, personal: PersonalWindow, gene: str, readouts: Mapping[str, Readout]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the readouts of every distinct sequence of a window, each (distinct, track)."""
+    """Return the readouts of every distinct sequence of a window, each (distinct, track).
+
+    Raises
+    ------
+    ModelInputError
+        If the model's output has another shape than its description says, or cannot be read out.
+    """
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in readouts}
-    step = model.spec.batch_size * _BATCHES_AT_ONCE
+    spec = model.spec
+    step = spec.batch_size * _BATCHES_AT_ONCE
     for start in range(0, personal.n_rows, step):
-        outputs = model.predict(personal.codes(start, start + step), gene)
+        codes = personal.codes(start, start + step)
+        outputs = model.predict(codes, gene)
+        expected = (codes.shape[0], spec.bins, len(spec.tracks))
+        if outputs.shape != expected:
+            raise ModelInputError(
+                f"the model {spec.name!r} gives an output of shape {outputs.shape}, its "
+                f"description says {expected} (sequences, bins, tracks); correct one of them"
+            )
         for name, readout in readouts.items():
             parts[name].append(read_out(outputs, readout))
     return {name: np.concatenate(values) for name, values in parts.items()}

@@ -62,7 +62,7 @@ def _facts(
     return {
         "What was run": {
             "pipeline": f"{recipe.name}: {recipe.description}".strip(": "),
-            "model": made["model"]["name"],
+            "model": made["model"].get("name", made["model"]["kind"]),
             "track": f"{statistics.attrs['track']} {statistics.attrs['track_description']}".strip(),
             "stores": f"{stores.recipe.name}: {stores.recipe.description}".strip(": "),
             "genes": f"{statistics.sizes['gene']:,} of {n_genes:,} planned",

@@ -1,0 +1,166 @@
+import math
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from zarrbench.errors import ModelInputError, RecipeError
+from zarrbench.predictions.readouts import Readout, combine_haplotypes, read_out
+from zarrbench.recipes import parse
+from zarrbench.statistics.correlation import pearson
+
+MIDDLE, FIVE = (447, 448, 449), (446, 447, 448, 449, 450)
+
+
+@pytest.fixture(scope="module")
+def outputs() -> np.ndarray:
+    """What a network of 896 bins gives: mostly small, never negative, (sequence, bins, track)."""
+    return np.random.default_rng(1).lognormal(-1, 2, (7, 896, 3)).astype(np.float32)
+
+
+def by_hand(outputs: np.ndarray, readout: Readout) -> np.ndarray:
+    """METHODS section 5, one number at a time."""
+    bins = range(outputs.shape[1]) if readout.bins is None else readout.bins
+    base = math.e if readout.log_base == "e" else readout.log_base
+    result = np.empty((outputs.shape[0], outputs.shape[2]))
+    for sequence, track in np.ndindex(result.shape):
+        x = [float(outputs[sequence, b, track]) for b in bins]
+        result[sequence, track] = {
+            "raw_sum": lambda x=x: sum(x),
+            "sum_log": lambda x=x: sum(math.log(v + readout.pseudocount, base) for v in x),
+            "log_sum": lambda x=x: math.log(sum(x) + readout.pseudocount, base),
+        }[readout.kind]()
+    return result
+
+
+@pytest.mark.parametrize(
+    "readout",
+    [
+        pytest.param(Readout("sum_log", MIDDLE), id="paper"),
+        pytest.param(Readout("sum_log", FIVE, 10), id="released_track"),
+        pytest.param(Readout("log_sum", FIVE, 2), id="released_finetuned"),
+        pytest.param(Readout("raw_sum", MIDDLE), id="attribution"),
+        pytest.param(Readout("raw_sum"), id="all bins"),
+        pytest.param(Readout("sum_log", (0,), 2, 0.01), id="pseudocount"),
+        pytest.param(Readout("log_sum", (895, 3), "e", 2.5), id="bins in any order"),
+    ],
+)
+def test_definitions(outputs, readout):
+    found = read_out(outputs, readout)
+    assert found.dtype == np.float32
+    assert found.shape == (7, 3)
+    np.testing.assert_allclose(found, by_hand(outputs, readout), rtol=1e-6)
+
+
+def test_identity_is_the_only_bin(outputs):
+    scalar = outputs[:, 448:449] - 5  # a network may predict a logarithm itself
+    assert np.array_equal(read_out(scalar, Readout("identity")), scalar[:, 0])
+
+
+def test_sum_beyond_float32_is_refused():
+    with pytest.raises(ModelInputError, match="beyond float32"):
+        read_out(np.full((1, 2, 1), 3e38, np.float32), Readout("raw_sum"))
+
+
+def test_default_is_natural_logarithm_with_pseudocount_one(outputs):
+    expected = np.log1p(outputs[:, list(MIDDLE)].astype(float)).sum(axis=1)
+    np.testing.assert_allclose(read_out(outputs, Readout("sum_log", MIDDLE)), expected, rtol=1e-6)
+    silent = np.zeros((1, 896, 1), np.float32)
+    assert read_out(silent, Readout("sum_log", MIDDLE)) == 0
+
+
+def test_base_rescales_a_track_and_leaves_r(outputs):
+    e, ten = (read_out(outputs, Readout("sum_log", MIDDLE, base)) for base in ("e", 10))
+    np.testing.assert_allclose(e, ten * math.log(10), rtol=1e-6)
+    y = np.random.default_rng(2).normal(size=7)
+    np.testing.assert_allclose(pearson(e.T, y).r, pearson(ten.T, y).r, atol=1e-6)
+
+
+def test_sums_are_taken_in_float64():
+    small = np.full((1, 896, 1), 1e-3, np.float32)
+    small[0, 0] = 3e4  # in float32 every small bin would be rounded to a step of 0.002
+    assert read_out(small, Readout("raw_sum"))[0, 0] == np.float32(3e4 + 895e-3)
+
+
+@pytest.mark.parametrize("kind", ["sum_log", "log_sum"])
+def test_logarithm_of_a_negative_output_is_refused(kind):
+    logits = np.full((2, 3, 1), -1.5, np.float32)
+    with pytest.raises(ModelInputError, match=rf"{kind}.* pseudocount 1.0 is -.*; use raw_sum"):
+        read_out(logits, Readout(kind))
+    assert read_out(logits, Readout("raw_sum")).tolist() == [[-4.5], [-4.5]]
+
+
+@pytest.mark.parametrize("kind", ["identity", "raw_sum", "sum_log", "log_sum"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_output_that_is_no_number_is_refused(kind, value):
+    """NaN in a cube means 'not done'."""
+    broken = np.ones((2, 1, 2), np.float32)
+    broken[1, 0, 1] = value
+    with pytest.raises(ModelInputError, match=r"1 of 4 .* not finite"):
+        read_out(broken, Readout(kind))
+
+
+@pytest.mark.parametrize(
+    ("readout", "n_bins", "message"),
+    [
+        (Readout("identity"), 896, "'identity' needs a model of one bin, this one has 896"),
+        (Readout("raw_sum", (3,)), 3, r"bins \(3,\) are not all in 0\.\.2"),
+        (Readout("raw_sum", (-1,)), 3, r"are not all in 0\.\.2"),
+        (Readout("raw_sum", ()), 3, "at least one bin"),
+        (Readout("raw_sum", (1, 1)), 3, "name a bin twice"),
+    ],
+)
+def test_readout_that_a_model_cannot_serve(readout, n_bins, message):
+    with pytest.raises(RecipeError, match=f"mine.yaml: {message}|mine.yaml: .*{message}"):
+        readout.check(n_bins, "mine.yaml")
+
+
+def test_readout_that_a_model_can_serve():
+    Readout("identity").check(1, "mine.yaml")
+    Readout("sum_log", (0, 2)).check(3, "mine.yaml")
+    Readout("sum_log").check(3, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("sum_log", "'sum_log' needs a mapping"),
+        ({"kind": "log_sums"}, "did you mean 'log_sum'"),
+        ({"kind": "sum_log", "log_base": 3}, "is not a choice"),
+        ({"kind": "sum_log", "bins": 447}, "expected a list"),
+        ({"kind": "sum_log", "pseudocount": -1.0}, "pseudocount must be 0 or more"),
+        ({"kind": "sum_log", "pseudocount": float("nan")}, "pseudocount must be 0 or more"),
+    ],
+)
+def test_yaml_that_is_refused(written, message):
+    with pytest.raises(RecipeError, match=message):
+        parse(Readout, written, "mine.yaml")
+
+
+def test_yaml():
+    assert parse(Readout, "identity", "") == Readout("identity")
+    written = {"kind": "log_sum", "bins": [446, 450], "log_base": 2, "pseudocount": 1}
+    assert parse(Readout, written, "") == Readout("log_sum", (446, 450), 2, 1.0)
+
+
+def test_combining_haplotypes():
+    values = np.random.default_rng(3).normal(size=(5, 2, 4)).astype(np.float32)
+    prediction = xr.DataArray(values, dims=("individual", "haplotype", "track"))
+    mean, total = (combine_haplotypes(prediction, how) for how in ("mean", "sum"))
+    assert mean.dtype == total.dtype == np.float64
+    np.testing.assert_array_equal(total, values[:, 0].astype(float) + values[:, 1])
+    np.testing.assert_array_equal(total, 2 * mean)
+    y = np.random.default_rng(4).normal(size=5)
+    np.testing.assert_allclose(pearson(mean.T, y).r, pearson(total.T, y).r, rtol=1e-12)
+
+
+@pytest.mark.parametrize("how", ["mean", "sum"])
+def test_a_haplotype_that_is_not_done_is_not_made_up(how):
+    prediction = xr.DataArray([[1.0, np.nan], [np.nan, np.nan]], dims=("individual", "haplotype"))
+    assert combine_haplotypes(prediction, how).isnull().all()
+
+
+def test_combining_stays_lazy():
+    lazy = xr.DataArray(da.zeros((5, 2), chunks=1), dims=("individual", "haplotype"))
+    assert combine_haplotypes(lazy, "mean").chunks is not None

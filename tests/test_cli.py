@@ -1,0 +1,139 @@
+"""The command line itself: what it imports, and how it ends."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import zarrbench
+from zarrbench import cli, errors
+
+HEAVY = ("tensorflow", "keras", "xarray", "zarr", "dask", "distributed", "sgkit", "pandas", "numpy")
+
+
+def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "-h"], ["store", "build", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    shown = in_a_process("-X", "importtime", "-m", "zarrbench", *arguments)
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("Usage: ")
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in shown.stderr.splitlines()}
+    assert "click" in imported
+    assert not imported.intersection(HEAVY)
+
+
+def test_help_returns_in_under_a_second() -> None:
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        assert in_a_process("-m", "zarrbench", "--help").returncode == 0
+        times.append(time.perf_counter() - began)
+    assert min(times) < 1
+
+
+def test_looking_at_stores_and_planning_need_no_network_library(tmp_path: Path) -> None:
+    program = "import sys; from zarrbench.stages.status import pipeline_status; " \
+        "from zarrbench.stages import run, report, statistics; " \
+        "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"  # fmt: skip
+    assert in_a_process("-c", program).stdout == "[]\n"
+
+
+def test_version() -> None:
+    shown = CliRunner().invoke(cli.main, ["--version"])
+    assert shown.output.endswith(f"version {zarrbench.__version__}\n")
+
+
+def ended_by(error: BaseException, *flags: str) -> Result:
+    """Run a command that fails so."""
+
+    @click.command()
+    @cli._command
+    def fails() -> None:
+        raise error
+
+    return CliRunner().invoke(fails, flags)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (errors.RecipeError("a b\n  c"), 2, "a b c"),
+        (errors.StorageError("cannot write x"), 2, "cannot write x"),
+        (errors.IncompleteCubeError("1 of 2"), 3, "1 of 2"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted; finished work is kept: run the same command again",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            2,
+            "cannot write the data folder: the disk is full; free space or choose another folder "
+            "with --data, then run the same command again: finished work is kept",
+        ),
+        (
+            KeyError("x"),
+            1,
+            "unexpected KeyError: 'x'; run again with --traceback and report it",
+        ),
+    ],
+)
+def test_every_end_is_one_sentence_and_a_code(
+    error: BaseException, code: int, sentence: str
+) -> None:
+    ended = ended_by(error)
+    assert ended.exit_code == code
+    assert ended.stderr == f"zarrbench: {sentence}\n"
+    assert ended.stdout == ""
+
+
+def test_the_traceback_is_shown_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    ended = ended_by(errors.RecipeError("wrong"), "--traceback")
+    assert ended.exit_code == 2
+    assert "Traceback (most recent call last)" in ended.stderr
+    assert ended.stderr.endswith("zarrbench: wrong\n")
+
+
+def test_click_reports_its_own_errors() -> None:
+    assert ended_by(click.UsageError("wrong flag")).exit_code == 2
+    assert "unexpected" not in ended_by(click.UsageError("wrong flag")).stderr
+    assert "unexpected" not in ended_by(BrokenPipeError(errno.EPIPE, "Broken pipe")).stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", "synthetic", "--sources", "/no/such/folder"],
+        ["run", "synthetic", "--data", __file__],
+        ["run", "synthetic", "--limit-genes", "0"],
+        ["store", "build", "synthetic", "--only", "genomes"],
+        ["rnu"],
+    ],
+)
+def test_wrong_flags(arguments: list[str]) -> None:
+    ended = CliRunner().invoke(cli.main, arguments)
+    assert ended.exit_code == 2
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_reader_that_stops_listening_is_no_error() -> None:
+    shown = subprocess.run(
+        f"{sys.executable} -m zarrbench doctor | true",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert "Traceback" not in shown.stderr
+    assert "unexpected" not in shown.stderr

@@ -1,0 +1,221 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from zarrbench import recipes
+from zarrbench.errors import RecipeError
+from zarrbench.models.motif_model import MotifRecipe
+from zarrbench.pipeline import Null, Report, Statistics, load_pipeline
+from zarrbench.predictions.plan import Predict
+from zarrbench.predictions.readouts import Readout
+
+KERAS = {
+    "kind": "keras",
+    "name": "toy",
+    "file": "toy.keras",
+    "input_length": 100,
+    "tss_index": 50,
+    "strand_aware": True,
+    "tracks": [{"id": "CAGE:1", "description": "liver"}],
+}
+PREDICT = {"predict": {"readout": {"kind": "raw_sum"}}}
+STATISTICS = {"statistics": {"track": "expression"}}
+
+
+def written(folder: Path, text: str = "", **changes: Any) -> Path:
+    """Write a pipeline with some keys changed; a key that is ... is left out."""
+    content = {
+        "name": "study",
+        "stores": "synthetic",
+        "model": {"kind": "motif"},
+        "stages": [PREDICT, STATISTICS, {"report": None}],
+        **changes,
+    }
+    path = folder / "study.yaml"
+    given = {key: value for key, value in content.items() if value is not ...}
+    path.write_text(text or yaml.safe_dump(given, sort_keys=False))
+    return path
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(RecipeError) as error:
+        load_pipeline(path)
+    sentence = str(error.value)
+    assert sentence.startswith(str(path))
+    return sentence.removeprefix(str(path))
+
+
+@pytest.mark.parametrize("name", ["synthetic", "geuvadis_chr22"])
+def test_packaged_pipelines(name: str) -> None:
+    recipe = load_pipeline(recipes.find("pipelines", name))
+    assert recipe.name == name
+    assert list(recipe.stages) == ["predict", "statistics", "report"]
+    assert recipe.stores_file == recipes.find("stores", name)
+
+
+def test_a_pipeline(tmp_path: Path) -> None:
+    recipe = load_pipeline(written(tmp_path, description="a study"))
+    assert recipe.description == "a study"
+    assert recipe.model == MotifRecipe()
+    assert recipe.predict == Predict(Readout("raw_sum"))
+    assert recipe.statistics == Statistics(track="expression", null_test=Null())
+    assert recipe.report == Report()
+
+
+def test_everything_at_once(tmp_path: Path) -> None:
+    log = {"kind": "sum_log", "bins": [1, 2], "log_base": 10, "pseudocount": 2}
+    predict = {
+        "readout": {"kind": "log_sum"},
+        "more_readouts": {"middle": log},
+        "genes": "all",
+        "individuals": "all",
+        "block_size": 10,
+    }
+    null = {"statistic": "empirical", "draws": 7, "window": 500, "seed": 3, "positive": True}
+    statistics = {
+        "track": "control",
+        "haplotypes": "sum",
+        "null_test": null,
+        "alpha": 0.1,
+        "count_rule": "strict_above_cut",
+        "nan_policy": "drop",
+    }
+    report = {"title": "T", "individual_points": True}
+    recipe = load_pipeline(
+        written(
+            tmp_path,
+            model={"kind": "motif", "input_length": 1000},
+            stages=[{"report": report}, {"statistics": statistics}, {"predict": predict}],
+        )
+    )
+    middle = Readout("sum_log", bins=(1, 2), log_base=10, pseudocount=2.0)
+    assert recipe.model == MotifRecipe(input_length=1000)
+    assert list(recipe.stages) == ["report", "statistics", "predict"]  # the order of the file
+    assert recipe.predict.readouts == {"prediction": Readout("log_sum"), "middle": middle}
+    assert recipe.predict.block_size == 10
+    assert recipe.statistics == Statistics(
+        "control", "sum", Null("empirical", 7, 500, 3, True), 0.1, "strict_above_cut", "drop"
+    )
+    assert recipe.report == Report("T", True)
+
+
+def test_stores_beside_the_pipeline_win(tmp_path: Path) -> None:
+    (tmp_path / "stores").mkdir()
+    (tmp_path / "pipelines").mkdir()
+    own = tmp_path / "stores" / "synthetic.yaml"
+    own.touch()
+    assert load_pipeline(written(tmp_path / "pipelines")).stores_file == own
+    path = written(tmp_path / "pipelines", stores="../stores/synthetic.yaml")
+    assert load_pipeline(path).stores_file.samefile(own)
+
+
+@pytest.mark.parametrize("stage", ["predict", "statistics", "report"])
+def test_a_stage_that_is_not_there(tmp_path: Path, stage: str) -> None:
+    recipe = load_pipeline(written(tmp_path, stages=[]))
+    with pytest.raises(RecipeError, match=f"'study' has no stage '{stage}'; add it to 'stages'"):
+        getattr(recipe, stage)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stage": []}, ": unknown key 'stage'; did you mean 'stages'?"),
+        ({"stages": ...}, ": the key 'stages' is missing"),
+        ({"model": ...}, ": the key 'model' is missing"),
+        ({"stages": PREDICT}, ".stages: expected a list, found {'predict': "),
+        ({"stages": ["report"]}, ": stages[0]: expected one stage, such as 'statistics: "),
+        ({"stages": [{**PREDICT, **STATISTICS}]}, ": stages[0]: expected one stage"),
+        ({"stages": [{"predcit": {}}]}, ": stages[0]: unknown stage 'predcit'; did you mean "
+         "'predict'?"),
+        ({"stages": [{None: {}}]}, ": stages[0]: unknown stage 'null'"),
+        ({"stages": [PREDICT, PREDICT]}, ": stages[1]: the stage 'predict' stands twice"),
+        ({"stages": [{"report": False}]}, ": stages[0].report: expected a mapping, found False"),
+        ({"stages": [{"report": []}]}, ": stages[0].report: expected a mapping, found []"),
+        ({"stages": [{"report": {"tilte": ""}}]}, ".report: unknown key 'tilte'; did you mean "
+         "'title'?"),
+        ({"stages": [{"predict": {}}]}, ": stages[0].predict: the key 'readout' is missing"),
+        ({"model": "motif"}, ": model: expected a mapping with the key 'kind'"),
+        ({"model": {"kind": "motive"}}, ": model.kind: there is no model kind 'motive'; did you "
+         "mean 'motif'?"),
+        ({"model": {"kind": "motif", "decy": 1}}, ": model: unknown key 'decy'; did you mean "
+         "'decay'?"),
+    ],
+)  # fmt: skip
+def test_refused_files(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    assert message in refused(written(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("predict", "message"),
+    [
+        ({"readout": "identity"}, "predict.prediction: 'identity' needs a model of one bin, this "
+         "one has 5"),
+        ({"readout": "sum"}, "predict.readout: the readout 'sum' needs a mapping: kind, bins"),
+        ({"readout": {"kind": "sumlog"}}, "readout.kind: 'sumlog' is not a choice; did you mean "
+         "'sum_log'?"),
+        ({"readout": {"kind": "raw_sum", "bins": [5]}}, "predict.prediction: bins (5,) are not "
+         "all in 0..4"),
+        ({"readout": {"kind": "raw_sum", "bins": [-1]}}, "are not all in 0..4"),
+        ({"readout": {"kind": "raw_sum", "bins": []}}, "bins must name at least one bin"),
+        ({"readout": {"kind": "sum_log", "log_base": 3}}, "log_base: 3 is not a choice"),
+        ({"more_readouts": {"x": "identity"}}, "predict.x: 'identity' needs a model of one bin"),
+        ({"more_readouts": {"a b": {"kind": "raw_sum"}}}, "names in more_readouts must be plain "
+         "words"),
+        ({"more_readouts": {"../x": {"kind": "raw_sum"}}}, "must be plain words"),
+        ({"block_size": 0}, "block_size must be at least 1"),
+        ({"genes": "some"}, "genes: 'some' is not a choice; known: all, expressed"),
+    ],
+)  # fmt: skip
+def test_refused_predict_stages(tmp_path: Path, predict: dict[str, Any], message: str) -> None:
+    stage = {"predict": {"readout": {"kind": "raw_sum"}, **predict}}
+    sentence = refused(written(tmp_path, stages=[stage]))
+    assert sentence.startswith((": stages[0].predict", ": stages.predict"))
+    assert message in sentence
+
+
+@pytest.mark.parametrize(
+    ("statistics", "message"),
+    [
+        ({"alpha": 0}, "alpha must lie between 0 and 1"),
+        ({"alpha": 1}, "alpha must lie between 0 and 1"),
+        ({"alpha": float("nan")}, "alpha must lie between 0 and 1"),
+        ({"aplha": 0.1}, "unknown key 'aplha'; did you mean 'alpha'?"),
+        ({"haplotypes": "max"}, "haplotypes: 'max' is not a choice"),
+        ({None: {}}, "unknown key 'null'; did you mean 'null_test'?"),
+        ({"null_test": {"draws": 1}}, "null_test: draws must be at least 2"),
+        ({"null_test": {"window": 0}}, "window must be 'model' or a positive number of bases"),
+        ({"null_test": {"window": "modle"}}, "'modle' is not a choice; did you mean 'model'?"),
+        ({"null_test": {"statistic": "student"}}, "statistic: 'student' is not a choice"),
+        ({"track": None}, "track: the model has 2 tracks (expression, control); name one"),
+        ({"track": "expresion"}, "track: the model has no track 'expresion'; did you mean "
+         "'expression'?"),
+    ],
+)  # fmt: skip
+def test_refused_statistics_stages(
+    tmp_path: Path, statistics: dict[Any, Any], message: str
+) -> None:
+    stage = {"statistics": {"track": "expression", **statistics}}
+    sentence = refused(written(tmp_path, stages=[stage]))
+    assert sentence.startswith((": stages[0].statistics", ": stages.statistics"))
+    assert message in sentence
+
+
+@pytest.mark.parametrize("track", [None, "CAGE:1", "liver"])
+def test_a_track_by_id_by_description_or_the_only_one(tmp_path: Path, track: str | None) -> None:
+    path = written(tmp_path, model=KERAS, stages=[{"statistics": {"track": track}}])
+    assert load_pipeline(path).statistics.track == track
+
+
+@pytest.mark.parametrize(
+    "name", ["stores", "downloads", "", "..", "../study", "a/b", "/tmp/x", ".study", "a\0b", "a\nb"]
+)
+def test_unsafe_and_reserved_names(tmp_path: Path, name: str) -> None:
+    assert "must serve as the name of a folder" in refused(written(tmp_path, name=name))
+
+
+def test_stores_that_do_not_exist(tmp_path: Path) -> None:
+    path = written(tmp_path, stores="sythetic")
+    with pytest.raises(RecipeError, match=r"no stores recipe 'sythetic' .*mean 'synthetic'"):
+        load_pipeline(path)
