@@ -174,7 +174,7 @@ def contents(folder: Path) -> dict[str, Any]:
             for part in ("reference", "genotypes", "genes", "expression"):
                 del manifest[part]["provenance"], manifest[part]["modified"]
             found["store.json"] = manifest
-        elif path.is_file():
+        elif path.is_file() and path.name != "lock":
             found[str(path.relative_to(folder))] = path.read_bytes()
     return found
 

@@ -164,8 +164,9 @@ def run(
         _print(predict.dry_run(workspace, limit_genes), as_json)
         return
     timings = run_pipeline(workspace, place, only, limit_genes, _say)
+    outcome = _outcome(workspace) if "report" in timings else {}
     seconds = {stage: round(value, 1) for stage, value in timings.items()}
-    _print({"results": str(workspace.folder), "seconds": seconds, **_outcome(workspace)}, as_json)
+    _print({"results": str(workspace.folder), "seconds": seconds, **outcome}, as_json)
 
 
 def _outcome(workspace: "Workspace") -> dict[str, Any]:
@@ -173,8 +174,6 @@ def _outcome(workspace: "Workspace") -> dict[str, Any]:
     from zarrbench.stages.statistics import summary
     from zarrbench.storage import open_dataset
 
-    if not workspace.report.exists():
-        return {}
     statistics = open_dataset(workspace.statistics, GENE_STATISTICS).load()
     return {"report": str(workspace.report), **summary(statistics)}
 

@@ -2,14 +2,14 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import psutil
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
 
 from zarrbench.errors import ClusterError
 from zarrbench.recipes import load_yaml, parse
@@ -56,9 +56,8 @@ def local_processes(recipe: ClusterRecipe) -> int:
     """Return how many processes a local cluster gets."""
     if recipe.processes is not None:
         return recipe.processes
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    by_memory = psutil.virtual_memory().total // _BYTES_PER_PROCESS
-    return int(max(1, min(cores or 1, by_memory)))
+    # Dask's own counts know of affinity and of containers' limits.
+    return int(max(1, min(CPU_COUNT, MEMORY_LIMIT // _BYTES_PER_PROCESS)))
 
 
 @contextlib.contextmanager
@@ -73,7 +72,7 @@ def started(recipe: ClusterRecipe) -> Iterator[Client]:
         If it does not start.
     """
     processes = local_processes(recipe)
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = max(1, CPU_COUNT // processes)
     # One prediction at a time a process, with its share of the cores: more threads would compete.
     environment = {
         "TF_NUM_INTRAOP_THREADS": str(threads),
@@ -100,10 +99,17 @@ def started(recipe: ClusterRecipe) -> Iterator[Client]:
         yield client
 
 
+def workers_of(client: Client) -> dict[str, Any]:
+    """Return what the scheduler knows of its workers, by address."""
+    # Not client.scheduler_info(): it returns what a background task of the client, which asks for
+    # no workers, may have written over the answer meanwhile.
+    identity = client.sync(client.scheduler.identity, n_workers=-1)
+    return dict(identity["workers"])
+
+
 def check_slots(client: Client, slot: str) -> int:
     """Return how many predictions can run at once; none would make a run wait for ever."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    slots = sum(int(worker.get("resources", {}).get(slot, 0)) for worker in workers)
+    slots = sum(int(w.get("resources", {}).get(slot, 0)) for w in workers_of(client).values())
     if slots < 1:
         raise ClusterError(
             f"no worker of the cluster offers the resource {slot!r}, so that predictions would "

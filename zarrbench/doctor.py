@@ -20,6 +20,7 @@ _KNOWN_BAD = (
         "tensorflow-hub imports pkg_resources, which is gone",
         "setuptools<81",
     ),
+    ("keras", "<", "3.12", "older ones run code hidden in .h5 files", "keras>=3.12"),
     ("tensorflow", "<", "2.18", "Keras 3 with numpy 2 needs it", "tensorflow>=2.18"),
 )
 

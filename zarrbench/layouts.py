@@ -21,7 +21,7 @@ _KINDS = {"string": "OUT", "float": "f", "int": "iu", "bool": "b"}
 
 @dataclass(frozen=True)
 class Variable:
-    """One array of a store; `kind` is string, float, int or bool, widths are the writer's choice."""
+    """One array of a store; `kind` is string, float, int or bool, of any width."""
 
     dims: tuple[str, ...]
     kind: str

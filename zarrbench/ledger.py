@@ -33,10 +33,14 @@ class Entry:
         UTC, ISO 8601.
     checksums : dict
         BLAKE2b of each object written, by its key in the cube.
+    sizes : dict
+        Bytes of each of these objects.
     seconds : float
         Wall time of the task.
     sequences : int
         Distinct sequences predicted.
+    software : str
+        Versions of what computed it.
     error : str
         Kind and message if it failed.
     """
@@ -47,8 +51,10 @@ class Entry:
     recipe: str
     time: str
     checksums: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     sequences: int = 0
+    software: str = ""
     error: str = ""
 
 
@@ -88,6 +94,14 @@ def entries(ledger: Path, recipe: str) -> dict[tuple[str, int], Entry]:
         if entry.recipe == recipe:
             standing[entry.gene, entry.block] = entry
     return standing
+
+
+def intact(cube: Path, entry: Entry) -> bool:
+    """Whether every object that a ``done`` entry speaks of is there with its size."""
+    try:
+        return all((cube / key).stat().st_size == size for key, size in entry.sizes.items())
+    except FileNotFoundError:
+        return False
 
 
 def _lines(ledger: Path) -> Iterable[Entry]:

@@ -12,7 +12,8 @@ from zarrbench.errors import RecipeError
 from zarrbench.models.protocol import ModelRecipe, ModelSpec, parse_model
 from zarrbench.predictions.plan import Predict
 from zarrbench.recipes import as_written, check_folder_name, find, load_yaml, nearest, parse
-from zarrbench.statistics.null import STATISTICS
+from zarrbench.statistics.multiple_testing import CountRule, NanPolicy
+from zarrbench.statistics.null import Statistic
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Null:
         Use the absolute values of the random weights.
     """
 
-    statistic: Literal["published", "sem", "prediction", "signed", "empirical"] = "signed"
+    statistic: Statistic = "signed"
     draws: int = 50
     window: Literal["model"] | int = "model"
     seed: int = 1
@@ -43,8 +44,6 @@ class Null:
             raise ValueError("draws must be at least 2")
         if self.window != "model" and self.window < 1:
             raise ValueError("window must be 'model' or a positive number of bases")
-        if self.statistic not in STATISTICS:
-            raise ValueError(f"unknown statistic {self.statistic!r}")
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,15 @@ class Statistics:
         Bound of the false discovery rate.
     count_rule : {'q_le_alpha', 'strict_above_cut'}
     nan_policy : {'p1', 'drop'}
-        Genes without a p count as p = 1, or are left out of the correction.
+        Genes without an r stay in the correction as not significant, or are left out of it.
     """
 
     track: str | None = None
     haplotypes: Literal["mean", "sum"] = "mean"
     null_test: Null = field(default_factory=Null)
     alpha: float = 0.05
-    count_rule: Literal["q_le_alpha", "strict_above_cut"] = "q_le_alpha"
-    nan_policy: Literal["p1", "drop"] = "p1"
+    count_rule: CountRule = "q_le_alpha"
+    nan_policy: NanPolicy = "p1"
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
@@ -195,6 +194,9 @@ def _stages(items: tuple[Any, ...], path: Path) -> dict[str, Predict | Statistic
             raise RecipeError(f"{where}: unknown stage {text!r}{nearest(text, STAGES)}")
         if name in stages:
             raise RecipeError(f"{where}: the stage {name!r} stands twice")
+        later = [known for known in stages if list(STAGES).index(known) > list(STAGES).index(name)]
+        if later:
+            raise RecipeError(f"{where}: the stage {name!r} must stand before {later[0]!r}")
         given = {} if parameters is None else parameters
         stages[name] = parse(STAGES[name], given, f"{where}.{name}")
     return stages

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,13 @@ def installed(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+@lru_cache
+def software() -> str:
+    """Return the versions that the numbers of a prediction depend on, in one line."""
+    versions = installed(("zarrbench", "keras", "tensorflow"))
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def now() -> str:
@@ -66,6 +74,15 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def folder_state(path: Path) -> str:
+    """Return a SHA-256 over names, sizes and times of all files below a folder, reading none.
+
+    A store of other people's making may be large; whoever changes it changes these.
+    """
+    stats = [(p.relative_to(path).as_posix(), p.stat()) for p in path.rglob("*") if p.is_file()]
+    return fingerprint(sorted([name, s.st_size, s.st_mtime_ns] for name, s in stats))
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

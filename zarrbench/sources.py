@@ -3,13 +3,15 @@
 Compute nodes are often offline, so that a download is the last resort, and always checked.
 """
 
+import dataclasses
 import ftplib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zarrbench.errors import SourceError
-from zarrbench.provenance import file_sha256
+from zarrbench.provenance import file_sha256, plain
 from zarrbench.storage import storage_failure, writing
 
 
@@ -53,6 +55,23 @@ class Source:
     @classmethod
     def from_text(cls, text: str) -> "Source":
         return cls(file=text)
+
+
+def without_sources(value: Any) -> Any:
+    """Return a recipe as JSON-ready values, less its sources.
+
+    Where a file lies and how it is fetched determine no number; its content does, and is recorded
+    by checksum beside this.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return without_sources(items)
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if not isinstance(v, Source)}
+        return {str(key): without_sources(item) for key, item in kept.items()}
+    if isinstance(value, list | tuple):
+        return [without_sources(item) for item in value if not isinstance(item, Source)]
+    return plain(value)
 
 
 @dataclass(frozen=True)

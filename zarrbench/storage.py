@@ -6,6 +6,7 @@ complete, so that a killed run leaves nothing that a later one would trust.
 
 import contextlib
 import errno
+import fcntl
 import shutil
 import uuid
 import warnings
@@ -93,6 +94,37 @@ def published(path: Path) -> Iterator[Path]:
             else:
                 with contextlib.suppress(OSError):
                     temporary.unlink()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process alone, and clear what killed ones left half-written in it.
+
+    The lock is the kernel's (`flock`): it ends with the process, however that ends, so that
+    nothing stale can stay. File systems without locks are used without.
+
+    Raises
+    ------
+    StorageError
+        If another process holds it.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / "lock").open("a")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                f"another zarrbench is writing to {folder}; wait until it ends, or use another "
+                f"--data folder"
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                raise
+        for leftover in folder.glob(".*"):
+            remove(leftover)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -38,8 +38,8 @@ from zarrbench.haplotypes.policies import Policies
 from zarrbench.layouts import EXPRESSION, GENES
 from zarrbench.recipes import check_folder_name, find, load_yaml, parse
 from zarrbench.simulation import Simulation, simulate
-from zarrbench.sources import Source, SourceFolders
-from zarrbench.storage import open_dataset, remove, write_dataset, write_text
+from zarrbench.sources import Source, SourceFolders, without_sources
+from zarrbench.storage import locked, open_dataset, remove, write_dataset, write_text
 
 FORMAT_VERSION = 1
 PARTS = ("reference", "genotypes", "genes", "expression")
@@ -158,15 +158,10 @@ class StoreFamily:
         ZarrbenchError
             For any input that cannot be used; nothing half-written stays.
         """
-        built = []
-        for part in [p for p in PARTS if p in parts]:
-            standing = self._manifest().get(part)
-            if standing is not None and not overwrite:
-                changed = self._changes(part, standing)
-                if changed and all(known in self._manifest() for known in PARTS):
-                    raise self._refusal(part, changed)
-                if not changed and self.part_path(part).exists():
-                    continue
+        if not self._pending(parts, overwrite):
+            return []
+        with locked(self.folder):
+            pending = self._pending(parts, overwrite)
             self._simulate()
             builders: dict[str, Callable[[], tuple[Path, dict[str, Any]]]] = {
                 "reference": self._build_reference,
@@ -174,10 +169,26 @@ class StoreFamily:
                 "genes": self._build_genes,
                 "expression": self._build_expression,
             }
-            place, checks = builders[part]()
-            self._record(part, place, checks)
-            built.append(part)
-        return built
+            for part in pending:
+                place, checks = builders[part]()
+                self._record(part, place, checks)
+        return pending
+
+    def _pending(self, parts: Sequence[str], overwrite: bool) -> list[str]:
+        """Return the parts that are to be built, refusing those that another recipe made."""
+        pending = []
+        for part in [p for p in PARTS if p in parts]:
+            standing = self._manifest().get(part)
+            # What was checked against another reference is built again with it.
+            rests = "reference" not in pending or part not in ("genotypes", "genes")
+            if standing is not None and not overwrite and rests:
+                changed = self._changes(part, standing)
+                if changed and all(known in self._manifest() for known in PARTS):
+                    raise self._refusal(part, changed)
+                if not changed and self.part_path(part).exists():
+                    continue
+            pending.append(part)
+        return pending
 
     def check(self) -> dict[str, Any]:
         """Check the genotype store against reference and policies again; return the counts."""
@@ -194,7 +205,10 @@ class StoreFamily:
         """Return what determines the content of the genotype and reference stores."""
         manifest = self._manifest()
         return {
-            part: {key: manifest[part][key] for key in ("recipe", "files", "checks")}
+            part: {
+                **without_sources(getattr(self.recipe, part)),
+                "contents": sorted(file["sha256"] for file in manifest[part]["files"].values()),
+            }
             for part in ("genotypes", "reference")
         }
 
@@ -254,7 +268,8 @@ class StoreFamily:
 
     def _described(self, part: str) -> dict[str, Any]:
         """Return the fields of the recipe that determine a part."""
-        described: dict[str, Any] = provenance.plain(getattr(self.recipe, part))
+        described: dict[str, Any] = without_sources(getattr(self.recipe, part))
+        described["files"] = sorted(source.file for source in self._sources(part))
         if part == "genotypes":
             # The check at build time refuses by these two.
             policies = self.recipe.policies
@@ -276,9 +291,12 @@ class StoreFamily:
         for source in self._sources(part):
             path = self._folders.find(source)
             known = standing["files"].get(source.file, {})
-            if path is None or not path.is_file() or known.get("size") is None:
+            if path is None or not known:
                 continue
-            if _size(path) != known["size"]:
+            if path.is_dir():
+                if provenance.folder_state(path) != known["sha256"]:
+                    changed.append(f"{source.file}: files in it were changed")
+            elif _size(path) != known["size"]:
                 changed.append(f"{source.file}: {known['size']} -> {_size(path)} bytes")
             elif (
                 # Only a file that was touched is worth reading.
@@ -384,8 +402,8 @@ class StoreFamily:
         files, modified = {}, {}
         for source in self._sources(part):
             path = self.locate(source)
-            digest = provenance.file_sha256(path) if path.is_file() else None
-            files[source.file] = {"size": _size(path), "sha256": digest}
+            digest = provenance.file_sha256 if path.is_file() else provenance.folder_state
+            files[source.file] = {"size": _size(path), "sha256": digest(path)}
             modified[source.file] = path.stat().st_mtime_ns
         manifest = {"format_version": FORMAT_VERSION, **self._manifest()}
         if part == "reference":  # what was checked against the one before

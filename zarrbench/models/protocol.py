@@ -138,10 +138,14 @@ class LoadableModel:
     recipe: ModelRecipe
     files: tuple[tuple[str, Path], ...]
 
-    @property
     def key(self) -> str:
+        """Return what tells this network from another in one process, as the files are now."""
         kind = f"{type(self.recipe).__module__}.{type(self.recipe).__qualname__}"
-        return fingerprint({"kind": kind, "recipe": self.recipe, "files": dict(self.files)})
+        files = [
+            [name, str(path), path.stat().st_mtime_ns if path.exists() else None]
+            for name, path in self.files
+        ]
+        return fingerprint({"kind": kind, "recipe": self.recipe, "files": files})
 
 
 @contextlib.contextmanager
@@ -176,7 +180,7 @@ _in_this_process: dict[str, Model] = {}
 
 def loaded(model: LoadableModel) -> Model:
     """Return the network, loaded once in this process."""
-    key = model.key
+    key = model.key()
     if key not in _in_this_process:
         _in_this_process.clear()
         with held_back_output():

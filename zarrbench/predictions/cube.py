@@ -6,6 +6,7 @@ task; inner chunks are short along `track`, so that one track over all genes rea
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,31 +203,37 @@ def write_shard(
     references : mapping
         (track,) by readout; written by the first block only, so that one task owns the chunk.
     """
+    rows: dict[str, tuple[object, NDArray[np.float32]]] = {}
+    for suffix, values in zip(_suffixes(list(predictions)), predictions.values(), strict=True):
+        key = f"prediction{suffix}/c/{gene}/{block.number}/0/0"
+        rows[key] = ((gene, slice(block.start, block.stop)), values)
+    if block.number == 0:
+        for suffix, values in zip(_suffixes(list(references)), references.values(), strict=True):
+            rows[f"reference_prediction{suffix}/c/{gene}/0"] = (gene, values)
     checksums = {}
-    with writing(path), quiet_zarr():
+    # Every object is written, also one of fill values only: the ledger speaks of it.
+    empty_too = zarr.config.set({"array.write_empty_chunks": True})
+    with writing(path), quiet_zarr(), empty_too:
         group = zarr.open_group(path, mode="r+")
-        for suffix, values in zip(_suffixes(list(predictions)), predictions.values(), strict=True):
-            name = f"prediction{suffix}"
-            key = f"{name}/c/{gene}/{block.number}/0/0"
+        for key, (selection, values) in rows.items():
             # zarr would read the object of an earlier try, which may be damaged.
             (path / key).unlink(missing_ok=True)
-            group[name][gene, block.start : block.stop] = values
+            group[key.split("/")[0]][selection] = values
             checksums[key] = _checksum(path / key)
-        if block.number == 0:
-            for suffix, row in zip(_suffixes(list(references)), references.values(), strict=True):
-                name = f"reference_prediction{suffix}"
-                group[name][gene] = row
-                key = f"{name}/c/{gene}/0"
-                checksums[key] = _checksum(path / key)
     return checksums
 
 
 def _checksum(path: Path) -> str:
-    # zarr writes no object for a chunk that is all fill value: there is nothing to check then.
-    if not path.exists():
-        return ""
+    """Return the checksum of an object, which is on disk when this returns."""
     with path.open("rb") as handle:
-        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        digest = hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        os.fsync(handle.fileno())
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return digest
 
 
 def finish_cube(path: Path) -> None:
@@ -280,10 +287,28 @@ def open_cube(
 
 
 def done_shards(path: Path) -> dict[tuple[str, int], ledger.Entry]:
-    """Return the ledger entries of the finished shards of a cube by gene and block."""
+    """Return the ledger entries of the finished shards of a cube by gene and block.
+
+    An entry whose objects are gone or of another size does not count.
+    """
     recipe = str(read_attributes(path)["recipe_hash"])
     standing = ledger.entries(ledger.ledger_of(path), recipe)
-    return {key: entry for key, entry in standing.items() if entry.state == "done"}
+    return {
+        key: entry
+        for key, entry in standing.items()
+        if entry.state == "done" and ledger.intact(path, entry)
+    }
+
+
+def finished_genes(path: Path) -> list[str]:
+    """Return the genes of a cube of which every block is done, in the order of the cube."""
+    cube = open_cube(path, incomplete="nan")
+    names = [str(gene) for gene in cube["gene"].values]
+    if cube.attrs["complete"]:
+        return names
+    numbers = [b.number for b in blocks(cube.sizes["individual"], cube.attrs["block_size"])]
+    done = done_shards(path)
+    return [name for name in names if all((name, number) in done for number in numbers)]
 
 
 def sel_gene(cube: xr.Dataset, name: str) -> xr.Dataset:

@@ -13,10 +13,11 @@ from zarrbench.errors import GeneTableError
 from zarrbench.expression.samples import Join
 from zarrbench.genome.coordinates import Window, model_window
 from zarrbench.layouts import PREDICTIONS
-from zarrbench.models.protocol import LoadableModel, ModelSpec
+from zarrbench.models.protocol import LoadableModel, ModelRecipe, ModelSpec
 from zarrbench.predictions.cube import Block, blocks
 from zarrbench.predictions.readouts import Readout
 from zarrbench.provenance import file_sha256, fingerprint, plain
+from zarrbench.sources import without_sources
 from zarrbench.stores import StoreFamily
 
 
@@ -155,20 +156,31 @@ def make_plan(stores: StoreFamily, join: Join, model: LoadableModel, predict: Pr
     individuals = list(join.individuals) if predict.individuals == "expressed" else everybody
     row_of = {sample: row for row, sample in enumerate(everybody)}
     rows = np.array([row_of[name] for name in individuals], dtype=np.int64)
-    recipe = {
-        "cube_version": PREDICTIONS.version,
+    recipe = described_recipe(stores, model.recipe, predict)
+    recipe["model"]["contents"] = [file_sha256(path) for _, path in model.files]
+    recipe["genes"] = {"n": genes.sizes["gene"], "sha256": _digest(genes)}
+    recipe["individuals"] = {"n": len(individuals), "sha256": fingerprint(individuals)}
+    return Plan(genes, left_out, individuals, rows, spec, predict, recipe)
+
+
+def described_recipe(
+    stores: StoreFamily, model: ModelRecipe, predict: Predict
+) -> dict[str, dict[str, Any]]:
+    """Return what determines the numbers of a cube, as far as recipes say it.
+
+    Batch size and the descriptions of tracks determine none: they may change between runs.
+    """
+    described = without_sources(model)
+    described.pop("batch_size", None)
+    described["kind"] = type(model).__name__
+    described["tracks"] = [track.id for track in model.spec().tracks]
+    return {
+        "cube": {"version": PREDICTIONS.version},
         "stores": stores.identity(),
         "policies": plain(stores.recipe.policies),
-        "model": {
-            "kind": type(model.recipe).__name__,
-            **plain(model.recipe),
-            "contents": {name: file_sha256(path) for name, path in model.files},
-        },
+        "model": described,
         "predict": plain(predict),
-        "genes": {"n": genes.sizes["gene"], "sha256": _digest(genes)},
-        "individuals": {"n": len(individuals), "sha256": fingerprint(individuals)},
     }
-    return Plan(genes, left_out, individuals, rows, spec, predict, recipe)
 
 
 def _choose_genes(

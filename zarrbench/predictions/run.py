@@ -7,7 +7,7 @@ from typing import Any
 from distributed import Client, Future, KilledWorker, as_completed
 
 from zarrbench import ledger, progress
-from zarrbench.clusters import check_slots
+from zarrbench.clusters import check_slots, workers_of
 from zarrbench.errors import ClusterError
 from zarrbench.predictions.cube import check_recipe, create_cube, done_shards, finish_cube
 from zarrbench.predictions.plan import Plan, Task
@@ -60,8 +60,7 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
     todo = [task for task in wanted if (task.gene, task.block.number) not in done]
     failed: dict[tuple[str, int], str] = {}
     if todo:
-        check_slots(client, slot)
-        client.submit(warm_up, job.model, resources={slot: 1}, pure=False).result()
+        _warm_up(client, job, slot)
     if not job.cube.exists():
         _create(plan, job)
     with progress.bar(total=len(wanted), label="predict", unit="shards") as bar:
@@ -71,6 +70,8 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
                 storage = storage_failure(result, job.cube)
                 if storage is not None:
                     raise storage from result
+                if not isinstance(result, ClusterError):
+                    raise result  # a model that a worker cannot load
                 result = failure(job, task, result)
                 ledger.append(ledger.ledger_of(job.cube), result)
             if result.state == "failed":
@@ -79,6 +80,21 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
     if not failed and len(done_shards(job.cube)) == plan.size()["tasks"]:
         finish_cube(job.cube)
     return Filled(len(wanted), len(wanted) - len(todo), len(todo) - len(failed), failed)
+
+
+def _warm_up(client: Client, job: Job, slot: str) -> None:
+    """Load the model on as many workers as there are slots, at the same time."""
+    slots = check_slots(client, slot)
+    loading = [
+        client.submit(warm_up, job.model, resources={slot: 1}, pure=False) for _ in range(slots)
+    ]
+    try:
+        client.gather(loading)
+    except KilledWorker as error:
+        raise ClusterError(
+            "every worker process that tried to load the model died; if it was for want of memory, "
+            "give a process more of it (fewer 'processes' in the cluster file)"
+        ) from error
 
 
 def _attempted(
@@ -131,9 +147,7 @@ def submit_bounded(
     little however many there are. With `slot`, every task takes one of that resource.
     """
     resources = None if slot is None else {slot: 1}
-    slots = (
-        check_slots(client, slot) if slot else len(client.scheduler_info(n_workers=-1)["workers"])
-    )
+    slots = check_slots(client, slot) if slot else len(workers_of(client))
     remaining = iter(items)
     running: dict[Future, Any] = {}
     completed = as_completed(loop=client.loop)

@@ -22,7 +22,7 @@ from zarrbench.models.protocol import LoadableModel, Model, ModelSpec, loaded
 from zarrbench.predictions.cube import write_shard
 from zarrbench.predictions.plan import Task
 from zarrbench.predictions.readouts import Readout, read_out
-from zarrbench.provenance import now
+from zarrbench.provenance import now, software
 
 # Sequences encoded at once, in batches of the model: bounds memory, not results
 _BATCHES_AT_ONCE = 4
@@ -49,13 +49,15 @@ def warm_up(model: LoadableModel) -> ModelSpec:
 def run_task(job: Job, task: Task) -> ledger.Entry:
     """Predict one gene for one block of individuals, write the shard and its ledger entry.
 
-    A failure of this gene becomes a ``failed`` entry, so that the others go on; a failure of the
-    storage is raised, since it would hit them all.
+    A failure of this gene becomes a ``failed`` entry, so that the others go on; what would hit
+    them all is raised: a failure of the storage, or a model that this process cannot load.
     """
     began = time.perf_counter()
+    # Outside the block below: a process that cannot load the model would fail every gene it gets.
+    model = loaded(job.model)
     try:
         personal = prepare(job, task)
-        by_readout = predict_distinct(loaded(job.model), personal, task.gene, job.readouts)
+        by_readout = predict_distinct(model, personal, task.gene, job.readouts)
         people = {name: values[personal.rows] for name, values in by_readout.items()}
         references = {name: v[personal.reference_row] for name, v in by_readout.items()}
         checksums = write_shard(job.cube, task.row, task.block, people, references)
@@ -71,8 +73,10 @@ def run_task(job: Job, task: Task) -> ledger.Entry:
             recipe=job.recipe_hash,
             time=now(),
             checksums=checksums,
+            sizes={key: (job.cube / key).stat().st_size for key in checksums},
             seconds=round(time.perf_counter() - began, 4),
             sequences=personal.n_rows,
+            software=software(),
         )
     ledger.append(ledger.ledger_of(job.cube), entry)
     return entry
@@ -80,7 +84,7 @@ def run_task(job: Job, task: Task) -> ledger.Entry:
 
 def prepare(job: Job, task: Task) -> PersonalWindow:
     """Read the window of a task and find its distinct sequences."""
-    genotypes, reference = opened(job.genotypes, job.reference)
+    genotypes, reference = opened(job.genotypes, job.reference, job.recipe_hash)
     return personal_window(genotypes, reference, task.window, job.policies, task.individuals)
 
 
@@ -125,7 +129,11 @@ def failure(job: Job, task: Task, error: BaseException, seconds: float = 0.0) ->
 
 
 @lru_cache(maxsize=2)
-def opened(genotypes: Path, reference: Path) -> tuple[GenotypeStore, Reference]:
-    """Open the stores once in this process."""
-    opened = Reference(reference)
-    return GenotypeStore(genotypes, opened.lengths), opened
+def opened(genotypes: Path, reference: Path, recipe_hash: str) -> tuple[GenotypeStore, Reference]:
+    """Open the stores once in this process.
+
+    The recipe's fingerprint is part of the key: a standing worker must not serve the store that
+    lay under the same path before.
+    """
+    sequence = Reference(reference)
+    return GenotypeStore(genotypes, sequence.lengths), sequence

@@ -58,7 +58,7 @@ def write_report(path: Path, inputs: ReportInputs) -> None:
     The same inputs give the same file. It names no person, and draws none unless
     `ReportInputs.individual_points` is set.
     """
-    statistics = inputs.statistics.compute()
+    statistics = _without_few_people(inputs.statistics.compute())
     genes = tables.gene_table(statistics)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -82,6 +82,21 @@ def write_report(path: Path, inputs: ReportInputs) -> None:
         genes={name: _plain(column) for name, column in genes.items()},
     )
     storage.write_text(path, page)
+
+
+def _without_few_people(statistics: xr.Dataset) -> xr.Dataset:
+    """Blank what is computed from the people of a gene where they are fewer than five.
+
+    The mean of one person is that person's value, and two means give back two.
+    """
+    enough = statistics["n_individuals"] >= tables.MINIMUM_PEOPLE
+    computed = [
+        name
+        for name, variable in statistics.data_vars.items()
+        if "gene" in variable.dims and variable.dtype.kind == "f" and name != "reference_prediction"
+    ]
+    blanked = {name: statistics[name].where(enough) for name in computed}
+    return statistics.assign(blanked, significant=statistics["significant"] & enough)
 
 
 def _headline(genes: pd.DataFrame) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The predict stage: the cube, and the local tables of who and what was left out."""
 
-import time
 from typing import Any
 
 import pandas as pd
@@ -15,26 +14,28 @@ from zarrbench.storage import write_text
 
 def run_predict(
     workspace: Workspace, client: Client, slot: str, limit: int | None = None
-) -> dict[str, Any]:
-    """Fill the cube; return counts and timings of this run.
+) -> Filled:
+    """Fill the cube; return what was done and what failed."""
+    plan = workspace.plan
+    write_local_tables(workspace)
+    return fill_cube(plan, workspace.job, client, slot, limit)
+
+
+def refuse_failed(filled: Filled) -> None:
+    """Raise if shards failed, with their number and the first error.
 
     Raises
     ------
     IncompleteCubeError
-        If shards failed; the finished ones are kept.
     """
-    began = time.perf_counter()
-    plan = workspace.plan
-    write_local_tables(workspace)
-    filled = fill_cube(plan, workspace.job, client, slot, limit)
-    seconds = time.perf_counter() - began
-    _refuse_failed(filled)
-    return {
-        "shards_wanted": filled.wanted,
-        "shards_done_before": filled.before,
-        "shards_done_now": filled.now,
-        "seconds": round(seconds, 2),
-    }
+    if not filled.failed:
+        return
+    (gene, block), error = next(iter(filled.failed.items()))
+    raise IncompleteCubeError(
+        f"{len(filled.failed)} of {filled.wanted} shards failed, the first {gene} (block {block}): "
+        f"{error}; the others are kept and reported: 'zarrbench status' counts, the same command "
+        f"tries the failed ones again, and corrected input needs another --data folder"
+    )
 
 
 def write_local_tables(workspace: Workspace) -> None:
@@ -70,13 +71,3 @@ def dry_run(workspace: Workspace, limit: int | None = None) -> dict[str, Any]:
         "cube_files": size["files"],
         "results": str(workspace.folder),
     }
-
-
-def _refuse_failed(filled: Filled) -> None:
-    if not filled.failed:
-        return
-    (gene, block), error = next(iter(filled.failed.items()))
-    raise IncompleteCubeError(
-        f"{len(filled.failed)} of {filled.wanted} shards failed, the first {gene} (block {block}): "
-        f"{error}; finished shards are kept: correct the input and run the same command again"
-    )

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
+from zarrbench.errors import RecipeError
 from zarrbench.expression.samples import observed
 from zarrbench.layouts import GENE_STATISTICS
-from zarrbench.predictions.cube import done_shards, open_cube, read_recipe
+from zarrbench.predictions.cube import done_shards, open_cube, read_attributes, read_recipe
 from zarrbench.predictions.readouts import combine_haplotypes
-from zarrbench.provenance import PACKAGES, installed, stamp
+from zarrbench.provenance import PACKAGES, installed, plain, stamp
 from zarrbench.report.page import ReportInputs, write_report
-from zarrbench.stages.statistics import open_done, selected_track
+from zarrbench.stages.statistics import selected_track
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import open_dataset, write_text
 
@@ -27,12 +29,16 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
     known = json.loads(record.read_text())["timings"] if record.exists() else {}
     timings = {**known, **timings}
     statistics = open_dataset(workspace.statistics, GENE_STATISTICS).load()
+    _refuse_stale(workspace, statistics)
     names = [str(g) for g in statistics["gene"].values]
-    cube = selected_track(open_done(workspace.cube, names), workspace.recipe.statistics)
-    planned = open_cube(workspace.cube, incomplete="nan").sizes["gene"]
+    whole = open_cube(workspace.cube, incomplete="nan")
+    cube = selected_track(whole.sel(gene=names), workspace.recipe.statistics)
     unfinished = None
-    if len(names) < planned:
-        unfinished = f"This run was limited to {len(names)} of {planned} genes."
+    if len(names) < whole.sizes["gene"]:
+        unfinished = (
+            f"This page shows {len(names)} of {whole.sizes['gene']} genes: the others failed, or "
+            f"were not predicted yet."
+        )
     report = workspace.recipe.report
     inputs = ReportInputs(
         title=report.title or workspace.recipe.name,
@@ -46,6 +52,19 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
     )
     write_report(workspace.report, inputs)
     write_text(record, json.dumps({**stamp(), "timings": timings}, indent=1))
+
+
+def _refuse_stale(workspace: Workspace, statistics: xr.Dataset) -> None:
+    """Refuse statistics that were made from another cube or with other parameters."""
+    workspace.check_cube()
+    asked = json.dumps(plain(workspace.recipe.statistics), sort_keys=True)
+    recipe_hash = read_attributes(workspace.cube)["recipe_hash"]
+    if statistics.attrs["parameters"] != asked or statistics.attrs["recipe_hash"] != recipe_hash:
+        raise RecipeError(
+            f"the statistics in {workspace.statistics} were made with other parameters than those "
+            f"of {workspace.file}, or from another cube; run 'zarrbench run {workspace.file} "
+            f"--only statistics' first"
+        )
 
 
 def _facts(
@@ -85,7 +104,7 @@ def _facts(
         "Choices: predictions": _flat(made["predict"]),
         "Choices: statistics": _flat(json.loads(statistics.attrs["parameters"])),
         "Inputs": {
-            f"{part}: {name}": f"{_bytes(state['size'])}, SHA-256 {state['sha256'] or 'a folder'}"
+            f"{part}: {Path(name).name}": f"{_bytes(state['size'])}, SHA-256 {state['sha256'] or 'a folder'}"
             for part, facts in built.items()
             for name, state in facts["files"].items()
         },
@@ -108,7 +127,7 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
     if checks["n_unphased_heterozygous"]:
         found.append(
             f"{checks['n_unphased_heterozygous']:,} heterozygous calls carry no phase; their "
-            f"alleles were taken in the order of the VCF: haplotypes of several variants are arbitrary."
+            f"alleles were taken in the order of the VCF, so that haplotypes are arbitrary."
         )
     for name, count in checks["unmapped_contigs"].items():
         found.append(
@@ -118,8 +137,17 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
     if undefined:
         found.append(
             f"{undefined} genes have no r: their prediction or expression does not vary across "
-            f"people. They count as p = 1."
+            f"people. None counts as significant."
         )
+    if workspace.stores.recipe.expression.covariates is not None:
+        found.append(
+            "The expression was taken as it stands: its covariates are stored, not removed."
+        )
+    for gene, reason in json.loads(statistics.attrs["without_null"]).items():
+        found.append(f"{gene} has no null: {reason}")
+    software = {entry.software for entry in done_shards(workspace.cube).values()}
+    if len(software) > 1:
+        found.append(f"The cube was filled by several versions: {'; '.join(sorted(software))}.")
     few = int((statistics["null_effective_variants"] < 3).sum())
     if few and statistics.attrs["statistic"] == "signed":
         found.append(

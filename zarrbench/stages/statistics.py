@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 import zarrbench
 from zarrbench import progress
-from zarrbench.errors import RecipeError
+from zarrbench.errors import IncompleteCubeError, RecipeError, ZarrbenchError
 from zarrbench.expression.samples import observed
 from zarrbench.genome.coordinates import Window, model_window
 from zarrbench.haplotypes.policies import CASES, Policies
 from zarrbench.haplotypes.sequences import personal_window
 from zarrbench.layouts import GENE_STATISTICS
 from zarrbench.pipeline import Null, Statistics
-from zarrbench.predictions.cube import done_shards, open_cube, read_recipe, sel_track
+from zarrbench.predictions.cube import finished_genes, open_cube, read_recipe, sel_track
 from zarrbench.predictions.plan import window_of
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import submit_bounded
@@ -52,6 +52,7 @@ class NullJob:
     policies: Policies
     individuals: NDArray[np.int64]
     null: Null
+    recipe_hash: str
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,30 @@ class NullResult:
     n_variants: int
     n_distinct_haplotypes: int
     cases: dict[str, int]
+    error: str = ""
 
 
 def run_statistics(workspace: Workspace, client: Client, limit: int | None = None) -> xr.Dataset:
-    """Compute, write and return the statistics of all genes (or the first `limit`).
+    """Compute, write and return the statistics of all finished genes (among the first `limit`).
 
     What was computed from the same cube with the same choices is kept.
+
+    Raises
+    ------
+    IncompleteCubeError
+        If no gene is finished.
+    RecipeError
+        If the cube is not that of the pipeline file.
     """
     parameters = workspace.recipe.statistics
+    workspace.check_cube()
     cube = open_cube(workspace.cube, incomplete="nan")
-    names = [str(g) for g in cube["gene"].values[:limit]]
+    finished = set(finished_genes(workspace.cube))
+    names = [name for name in map(str, cube["gene"].values[:limit]) if name in finished]
+    if not names:
+        raise IncompleteCubeError(
+            f"no gene of the cube {workspace.cube} is finished; 'zarrbench status' shows why"
+        )
     inputs = fingerprint(
         {
             "version": [GENE_STATISTICS.version, zarrbench.__version__],
@@ -110,7 +125,8 @@ def gene_statistics(
     workspace: Workspace, client: Client, names: Sequence[str], parameters: Statistics
 ) -> xr.Dataset:
     """Return the statistics of the named genes, as `zarrbench.layouts.GENE_STATISTICS` says."""
-    cube = selected_track(open_done(workspace.cube, names), parameters)
+    cube = open_cube(workspace.cube, incomplete="nan").sel(gene=list(names))
+    cube = selected_track(cube, parameters)
     measured = (
         observed(workspace.stores.expression, workspace.join).reindex(gene=list(names)).load()
     )
@@ -123,8 +139,10 @@ def gene_statistics(
         coords={"gene": list(names)},
     )
     tested = null_statistics(described["r"], correlations)
+    # A gene without r has no p either; what that means for the others is the policy.
+    p = tested["null_p"]
     adjusted = adjust(
-        tested["null_p"],
+        p if parameters.nan_policy == "p1" else p.where(described["r"].notnull()),
         alpha=parameters.alpha,
         nan_policy=parameters.nan_policy,
         count_rule=parameters.count_rule,
@@ -158,17 +176,8 @@ def gene_statistics(
         track_description=str(cube["track_description"].item()),
         recipe_hash=cube.attrs["recipe_hash"],
         parameters=json.dumps(plain(parameters), sort_keys=True),
+        without_null=json.dumps({null.gene: null.error for null in nulls if null.error}),
     )
-
-
-def open_done(path: Path, names: Sequence[str]) -> xr.Dataset:
-    """Open the named genes of a cube, refusing genes that are not done."""
-    cube = open_cube(path, incomplete="nan")
-    if not cube.attrs["complete"]:
-        done = {gene for gene, _ in done_shards(path)}
-        if not set(names) <= done:
-            return open_cube(path)  # raises, saying how much is missing
-    return cube.sel(gene=list(names))
 
 
 def selected_track(cube: xr.Dataset, parameters: Statistics) -> xr.Dataset:
@@ -199,6 +208,7 @@ def _nulls(
         policies=parse(Policies, read_recipe(workspace.cube)["policies"], str(workspace.cube)),
         individuals=np.array([row_of[i] for i in measured["individual"].values], dtype=np.int64),
         null=null,
+        recipe_hash=str(cube.attrs["recipe_hash"]),
     )
     values = measured.transpose("gene", "individual").values
     spec = workspace.recipe.model.spec()
@@ -228,11 +238,23 @@ def _null_window(gene: xr.Dataset, window: Window, null: Null) -> Window:
 
 def genes_null(job: NullJob, genes: Sequence[GeneNull]) -> list[NullResult]:
     """Compute the nulls of some genes, from the store on disk (runs on a worker)."""
-    return [_gene_null(job, gene) for gene in genes]
+    return [_gene_null_or_reason(job, gene) for gene in genes]
+
+
+def _gene_null_or_reason(job: NullJob, gene: GeneNull) -> NullResult:
+    """Return the null of a gene, or an undefined one with the reason.
+
+    The null's window may be wider than the model's, and hold records that no prediction met.
+    """
+    try:
+        return _gene_null(job, gene)
+    except ZarrbenchError as error:
+        undefined = np.full(job.null.draws, np.nan)
+        return NullResult(gene.gene, undefined, 0.0, 0, 0, 0, dict.fromkeys(CASES, 0), str(error))
 
 
 def _gene_null(job: NullJob, gene: GeneNull) -> NullResult:
-    genotypes, reference = opened(job.genotypes, job.reference)
+    genotypes, reference = opened(job.genotypes, job.reference, job.recipe_hash)
     personal = personal_window(genotypes, reference, gene.window, job.policies, job.individuals)
     dosage = personal.substitutions.dosage
     if gene.null_window != gene.window:

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from zarrbench.errors import RecipeError
 from zarrbench.expression.samples import Join, join_samples
 from zarrbench.models.protocol import LoadableModel
 from zarrbench.pipeline import PipelineRecipe, load_pipeline
-from zarrbench.predictions.plan import Plan, make_plan
+from zarrbench.predictions.cube import read_recipe
+from zarrbench.predictions.plan import Plan, described_recipe, make_plan
 from zarrbench.predictions.worker import Job
+from zarrbench.provenance import differences
 from zarrbench.stores import StoreFamily
 
 
@@ -94,3 +97,21 @@ class Workspace:
             readouts=self.recipe.predict.readouts,
             recipe_hash=self.plan.recipe_hash,
         )
+
+    def check_cube(self) -> None:
+        """Refuse a cube that another pipeline file or other stores made; needs no model file.
+
+        Raises
+        ------
+        RecipeError
+            Naming the fields that differ.
+        """
+        described = described_recipe(self.stores, self.recipe.model, self.recipe.predict)
+        made = read_recipe(self.cube)
+        made["model"].pop("contents", None)
+        changed = differences({key: made[key] for key in described}, described)
+        if changed:
+            raise RecipeError(
+                f"the cube {self.cube} was made with another recipe "
+                f"({'; '.join(changed[:5])}); run the pipeline under another name or --data folder, or change the file back"
+            )

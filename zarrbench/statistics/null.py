@@ -5,6 +5,7 @@ After Sasse, Ng, Spiro et al., Nature Genetics 55, 2060-2064 (2023), doi:10.1038
 
 import hashlib
 from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -13,7 +14,8 @@ from scipy import special
 
 from zarrbench.statistics.correlation import is_constant
 
-STATISTICS = ("published", "sem", "prediction", "signed", "empirical")
+Statistic = Literal["published", "sem", "prediction", "signed", "empirical"]
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 _BLOCK_OF_DRAWS = 1000  # bounds the weights held at once: 20 MB for 5,000 variants
 # Far above what float32 adds to q, and below the spread of a null on fewer than 300,000 people.
 _FLOAT32_SPREAD = 1e-3
