@@ -33,8 +33,8 @@ from zarrbench.expression.tables import read_expression
 from zarrbench.genome.genes import read_genes
 from zarrbench.genome.reference import Reference, build_reference
 from zarrbench.genotypes.ingest import ingest, is_vcf_zarr
+from zarrbench.genotypes.policies import Policies
 from zarrbench.genotypes.store import GenotypeStore
-from zarrbench.haplotypes.policies import Policies
 from zarrbench.layouts import EXPRESSION, GENES
 from zarrbench.recipes import check_folder_name, find, load_yaml, parse
 from zarrbench.simulation import Simulation, simulate

@@ -16,8 +16,8 @@ from zarrbench.errors import (
 from zarrbench.genome.reference import Reference, build_reference
 from zarrbench.genotypes.checks import GenotypeChecks, check_genotypes
 from zarrbench.genotypes.ingest import ingest
+from zarrbench.genotypes.policies import Policies
 from zarrbench.genotypes.store import GenotypeStore
-from zarrbench.haplotypes.policies import Policies
 
 REFUSE = Policies()
 KEEP = Policies(unphased="keep_order")

@@ -75,7 +75,7 @@ def test_any_region_is_that_of_the_arrays(store):
     assert store.contigs == ["chr1", "chr2"]
     assert store.n_variants == N
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(st.integers(0, 1), st.integers(-5, 510), st.integers(0, 510))
     def check(contig, start, extent):
         records = store.records(f"chr{contig + 1}", start, start + extent)

@@ -14,8 +14,8 @@ from zarrbench.genome.bases import OTHER, decode, encode, reverse_complement
 from zarrbench.genome.coordinates import Window, model_window
 from zarrbench.genome.reference import Reference, build_reference
 from zarrbench.genotypes.ingest import ingest
+from zarrbench.genotypes.policies import CASES, Policies
 from zarrbench.genotypes.store import GenotypeStore
-from zarrbench.haplotypes.policies import CASES, Policies
 from zarrbench.haplotypes.sequences import PersonalWindow, distinct, personal_window
 from zarrbench.haplotypes.substitutions import Substitutions
 from zarrbench.simulation import Simulation, simulate

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from zarrbench.errors import GenotypeError, ReferenceMismatchError, UnphasedGenotypeError
 from zarrbench.genome.bases import decode, encode, reverse_complement
 from zarrbench.genome.coordinates import Window
+from zarrbench.genotypes.policies import CASES, Policies
 from zarrbench.genotypes.store import Records
-from zarrbench.haplotypes.policies import CASES, Policies
 from zarrbench.haplotypes.sequences import distinct
 from zarrbench.haplotypes.substitutions import Substitutions, substitutions
 
@@ -454,7 +454,7 @@ def outcome(function, *arguments):
         return type(error)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(cases())
 def test_haplotypes_are_those_of_the_plain_implementation(case):
     reference, individuals, records, policies, reverse = case

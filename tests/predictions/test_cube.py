@@ -246,14 +246,11 @@ def test_a_damaged_shard_is_written_over(path, n_tracks, number):
     np.testing.assert_array_equal(read, values[1, block.start : block.stop])
 
 
-def test_a_shard_of_nothing_but_nan_leaves_no_object(path):
+def test_a_shard_of_nothing_but_nan_is_an_object_too(path):
     new_cube(path, of=tracks(65))
     block = blocks(5, 2)[0]
-    earlier = write(path, 0, block, numbers(4, 5, 2, 65))
-    before = files(path)
     sums = write(path, 0, block, np.full((4, 5, 2, 65), np.nan, np.float32))
-    assert sums == dict.fromkeys(earlier, "")
-    assert set(before) - set(files(path)) == set(earlier)
+    assert set(sums) <= set(files(path))
     assert xr.open_zarr(path).prediction.isnull().all()
 
 

@@ -222,13 +222,15 @@ def unfinished(client: Client) -> int:
     return sum(task.state in ("waiting", "queued", "no-worker", "processing") for task in tasks)
 
 
-@pytest.mark.parametrize(("slot", "ahead"), [("GPU", 3), (None, 3), ("GPU", 1)])
-def test_few_tasks_are_in_flight(client, slot, ahead):
+@pytest.mark.parametrize(
+    ("slot", "at_once", "most"), [("GPU", None, 2 * 3), (None, None, 2 * 3), ("GPU", 1, 1)]
+)
+def test_few_tasks_are_in_flight(client, slot, at_once, most):
     in_flight, results = [], {}
-    for item, result in submit_bounded(client, double, iter(range(60)), 0.002, slot, ahead):
+    for item, result in submit_bounded(client, double, iter(range(60)), 0.002, slot, at_once):
         in_flight.append(unfinished(client))
         results[item] = result
-    assert 0 < max(in_flight) <= 2 * ahead
+    assert max(in_flight) <= most
     assert isinstance(results.pop(5), ValueError)
     assert results == {item: 2 * item for item in range(60) if item != 5}
     wait_until(lambda: not client.cluster.scheduler.tasks)

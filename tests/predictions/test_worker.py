@@ -10,7 +10,7 @@ import pytest
 from zarrbench import ledger
 from zarrbench.errors import StorageError
 from zarrbench.genome.bases import decode, encode, reverse_complement
-from zarrbench.haplotypes.policies import Policies
+from zarrbench.genotypes.policies import Policies
 from zarrbench.models import protocol
 from zarrbench.models.protocol import LoadableModel
 from zarrbench.predictions import worker

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 from zarrbench import layouts
-from zarrbench.haplotypes import policies
+from zarrbench.genotypes import policies
 from zarrbench.report import page
 
 STATISTICS = ["published", "sem", "prediction", "signed", "empirical"]

@@ -19,8 +19,8 @@ from zarrbench.errors import (
 from zarrbench.genome.bases import encode
 from zarrbench.genome.coordinates import Window, from_one_based
 from zarrbench.genome.reference import Reference
+from zarrbench.genotypes.policies import Policies
 from zarrbench.genotypes.store import GenotypeStore
-from zarrbench.haplotypes.policies import Policies
 
 # Differs from every base code, N included: what lies beyond the end of a contig
 _NO_BASE = 255

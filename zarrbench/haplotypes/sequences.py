@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from zarrbench.genome.bases import Codes, reverse_complement
 from zarrbench.genome.coordinates import Window
 from zarrbench.genome.reference import Reference
+from zarrbench.genotypes.policies import Policies
 from zarrbench.genotypes.store import GenotypeStore
-from zarrbench.haplotypes.policies import Policies
 from zarrbench.haplotypes.substitutions import Substitutions, substitutions
 
 

@@ -1,7 +1,7 @@
 """Which base every haplotype carries at every variable position of a window.
 
 Only single-base substitution, so that coordinates never shift. The policy table is METHODS
-section 4; `zarrbench.haplotypes.policies.CASES` lists what is counted.
+section 4; `zarrbench.genotypes.policies.CASES` lists what is counted.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from zarrbench.errors import GenotypeError, ReferenceMismatchError, UnphasedGenotypeError
 from zarrbench.genome.bases import LETTERS, OTHER, Codes
 from zarrbench.genome.coordinates import Window
+from zarrbench.genotypes.policies import CASES, Policies
 from zarrbench.genotypes.store import Records
-from zarrbench.haplotypes.policies import CASES, Policies
 
 _CODES = {letter: code for code, letter in enumerate("ACGT")}
 # Code, beside those of the bases, of an allele that is not a substitution

@@ -111,7 +111,7 @@ def _attempted(
             suspects.append(task)
         else:
             yield task, result
-    for task, result in submit_bounded(client, run_task, suspects, job, slot, ahead=1):
+    for task, result in submit_bounded(client, run_task, suspects, job, slot, at_once=1):
         if isinstance(result, KilledWorker):
             result = ClusterError(
                 f"every worker process that tried died ({result.allowed_failures + 1} times); "
@@ -139,15 +139,17 @@ def submit_bounded(
     items: Iterable[Any],
     shared: Any,
     slot: str | None = None,
-    ahead: int = _AHEAD,
+    at_once: int | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """Run ``function(shared, item)`` for every item; yield (item, result or exception) as they end.
 
-    Only `ahead` tasks for each slot are submitted at a time, so that scheduler and driver hold
-    little however many there are. With `slot`, every task takes one of that resource.
+    Only `at_once` tasks are submitted at a time, by default a few for each slot, so that scheduler
+    and driver hold little however many there are. With `slot`, every task takes one of that
+    resource.
     """
     resources = None if slot is None else {slot: 1}
-    slots = check_slots(client, slot) if slot else len(workers_of(client))
+    if at_once is None:
+        at_once = _AHEAD * (check_slots(client, slot) if slot else len(workers_of(client)))
     remaining = iter(items)
     running: dict[Future, Any] = {}
     completed = as_completed(loop=client.loop)
@@ -159,7 +161,7 @@ def submit_bounded(
             running[future] = item
             completed.add(future)
 
-    for _ in range(slots * ahead):
+    for _ in range(at_once):
         submit_next()
     for future in completed:
         item = running.pop(future)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from zarrbench import ledger
 from zarrbench.errors import ModelInputError, StorageError
 from zarrbench.genome.reference import Reference
+from zarrbench.genotypes.policies import Policies
 from zarrbench.genotypes.store import GenotypeStore
-from zarrbench.haplotypes.policies import Policies
 from zarrbench.haplotypes.sequences import PersonalWindow, personal_window
 from zarrbench.models.protocol import LoadableModel, Model, ModelSpec, loaded
 from zarrbench.predictions.cube import write_shard

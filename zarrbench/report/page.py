@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from zarrbench import storage
-from zarrbench.haplotypes import policies
+from zarrbench.genotypes import policies
 from zarrbench.report import figures, tables
 
 _FIRST_FACTS = ("What was run", "Samples joined")
@@ -96,7 +96,7 @@ def _without_few_people(statistics: xr.Dataset) -> xr.Dataset:
         if "gene" in variable.dims and variable.dtype.kind == "f" and name != "reference_prediction"
     ]
     blanked = {name: statistics[name].where(enough) for name in computed}
-    return statistics.assign(blanked, significant=statistics["significant"] & enough)
+    return statistics.assign({**blanked, "significant": statistics["significant"] & enough})
 
 
 def _headline(genes: pd.DataFrame) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _facts(
         "Choices: predictions": _flat(made["predict"]),
         "Choices: statistics": _flat(json.loads(statistics.attrs["parameters"])),
         "Inputs": {
-            f"{part}: {Path(name).name}": f"{_bytes(state['size'])}, SHA-256 {state['sha256'] or 'a folder'}"
+            f"{part}: {Path(name).name}": f"{_bytes(state['size'])}, {state['sha256']}"
             for part, facts in built.items()
             for name, state in facts["files"].items()
         },

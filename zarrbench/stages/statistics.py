@@ -15,7 +15,7 @@ from zarrbench import progress
 from zarrbench.errors import IncompleteCubeError, RecipeError, ZarrbenchError
 from zarrbench.expression.samples import observed
 from zarrbench.genome.coordinates import Window, model_window
-from zarrbench.haplotypes.policies import CASES, Policies
+from zarrbench.genotypes.policies import CASES, Policies
 from zarrbench.haplotypes.sequences import personal_window
 from zarrbench.layouts import GENE_STATISTICS
 from zarrbench.pipeline import Null, Statistics

@@ -113,5 +113,6 @@ class Workspace:
         if changed:
             raise RecipeError(
                 f"the cube {self.cube} was made with another recipe "
-                f"({'; '.join(changed[:5])}); run the pipeline under another name or --data folder, or change the file back"
+                f"({'; '.join(changed[:5])}); run the pipeline under another "
+                f"name or --data folder, or change the file back"
             )
