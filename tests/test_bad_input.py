@@ -638,7 +638,7 @@ def test_a_changed_file_is_refused_until_it_is_wanted(finished: Study) -> None:
         ("genotypes", {"regions": ["chr1"]}, r"regions: \[\] -> \[\"chr1\"\]"),
         ("reference", {"contigs": ["chr1"]}, r"contigs: \[\] -> \[\"chr1\"\]"),
         ("expression", {"unit": "TPM"}, 'unit: "log2" -> "TPM"'),
-        ("genes", {"source": "other.gtf"}, 'source.file: "genes.gtf" -> "other.gtf"'),
+        ("genes", {"source": "other.gtf"}, r'files: \["genes.gtf"\] -> \["other.gtf"\]'),
     ],
 )
 def test_stores_of_another_recipe_are_refused_with_the_field(

@@ -87,12 +87,11 @@ def test_everything_at_once(tmp_path: Path) -> None:
         written(
             tmp_path,
             model={"kind": "motif", "input_length": 1000},
-            stages=[{"report": report}, {"statistics": statistics}, {"predict": predict}],
+            stages=[{"predict": predict}, {"statistics": statistics}, {"report": report}],
         )
     )
     middle = Readout("sum_log", bins=(1, 2), log_base=10, pseudocount=2.0)
     assert recipe.model == MotifRecipe(input_length=1000)
-    assert list(recipe.stages) == ["report", "statistics", "predict"]  # the order of the file
     assert recipe.predict.readouts == {"prediction": Readout("log_sum"), "middle": middle}
     assert recipe.predict.block_size == 10
     assert recipe.statistics == Statistics(
@@ -131,6 +130,8 @@ def test_a_stage_that_is_not_there(tmp_path: Path, stage: str) -> None:
          "'predict'?"),
         ({"stages": [{None: {}}]}, ": stages[0]: unknown stage 'null'"),
         ({"stages": [PREDICT, PREDICT]}, ": stages[1]: the stage 'predict' stands twice"),
+        ({"stages": [STATISTICS, PREDICT]}, ": stages[1]: the stage 'predict' must stand before "
+         "'statistics'"),
         ({"stages": [{"report": False}]}, ": stages[0].report: expected a mapping, found False"),
         ({"stages": [{"report": []}]}, ": stages[0].report: expected a mapping, found []"),
         ({"stages": [{"report": {"tilte": ""}}]}, ".report: unknown key 'tilte'; did you mean "

@@ -1,4 +1,4 @@
-"""The real cohort, VCF to report, with the real network; against published and independent numbers."""
+"""The real cohort, VCF to report, with the real network; against independent numbers."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Whole runs on a cluster of processes: the demo, interruption by real kills, bit-identical cubes."""
+"""Whole runs on a cluster of processes: the demo, real kills, bit-identical cubes."""
 
 import json
 import os
@@ -143,7 +143,7 @@ def test_killed_driver_continues(started: tuple[Path, subprocess.Popen[bytes]],
         for path in (data / "synthetic" / "predictions.ledger").glob("*.jsonl")
         for line in path.read_text().splitlines()
     ]
-    assert sorted(e["gene"] for e in lines) == sorted(set(e["gene"] for e in lines))
+    assert sorted(e["gene"] for e in lines) == sorted({e["gene"] for e in lines})
     assert files(cube_of(data)) == files(cube_of(undisturbed))
 
 
@@ -197,3 +197,24 @@ def test_block_size_does_not_change_the_numbers(built: Path, undisturbed: Path) 
     theirs = pd.read_csv(undisturbed / "synthetic" / "genes.tsv", sep="\t").iloc[:5]
     assert (mine.n_distinct_haplotypes.values == theirs.n_distinct_haplotypes.values).all()
     np.testing.assert_allclose(mine.r.values, theirs.r.values, rtol=1e-5)
+
+
+def test_second_writer_is_refused(started: tuple[Path, subprocess.Popen[bytes]]) -> None:
+    data, process = started
+    refused = run(data)
+    assert refused.returncode == 2
+    assert "another zarrbench is writing" in refused.stderr
+    process.communicate(timeout=180)
+    assert process.returncode == 0
+
+
+def test_lost_and_damaged_shards_are_made_again(undisturbed: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(undisturbed, data)
+    (cube_of(data) / "prediction/c/3/0/0/0").unlink()
+    (cube_of(data) / "prediction/c/5/0/0/0").write_bytes(b"")
+    (cube_of(data) / "reference_prediction/c/7/0").unlink()
+    assert n_done(data) == 37
+    again = run(data)
+    assert again.returncode == 0, again.stderr
+    assert files(cube_of(data)) == files(cube_of(undisturbed))

@@ -18,6 +18,7 @@ import zarr
 from zarrbench.errors import SourceError, StorageError, StoreLayoutError
 from zarrbench.layouts import GENES, Layout, Variable
 from zarrbench.storage import (
+    locked,
     open_dataset,
     published,
     quiet_zarr,
@@ -292,3 +293,22 @@ def test_a_store_of_zarr_format_2_is_another(tmp_path: Path) -> None:
     toy().to_zarr(tmp_path / "toy.zarr", zarr_format=2)
     with pytest.raises(StoreLayoutError, match="there is no toy store"):
         open_dataset(tmp_path / "toy.zarr", TOY)
+
+
+def test_a_locked_folder_is_refused_and_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from zarrbench.storage import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(StorageError, match="another zarrbench is writing"), locked(tmp_path):
+        pass
+    (tmp_path / ".genes.zarr.writing-1234").mkdir()
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]

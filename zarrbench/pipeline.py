@@ -174,6 +174,12 @@ def _check_track(track: str | None, model: ModelSpec, where: str) -> None:
         shown = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
         raise RecipeError(f"{where}: the model has {len(ids)} tracks ({shown}); name one")
     known = {*ids, *(known.description for known in model.tracks)}
+    called = [one.id for one in model.tracks if one.description == track]
+    if track not in ids and len(called) > 1:
+        raise RecipeError(
+            f"{where}: {len(called)} tracks are described as {track!r}: name one of "
+            f"{', '.join(called[:5])}"
+        )
     if track is not None and track not in known:
         raise RecipeError(f"{where}: the model has no track {track!r}{nearest(track, known)}")
 

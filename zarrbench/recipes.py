@@ -20,7 +20,8 @@ from zarrbench.errors import RecipeError
 
 T = TypeVar("T")
 
-FAMILIES = ("stores", "pipelines", "cluster")
+# What YAML 1.1 takes for text: it wants 5.0e-2 where people write 5e-2.
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -208,6 +209,8 @@ def _union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _scalar(hint: type, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)
     if isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
         return value

@@ -42,6 +42,9 @@ def storage_failure(error: BaseException, where: Path | str) -> StorageError | N
             return seen
         if isinstance(seen, OSError) and seen.errno in _REASONS:
             reason = _REASONS[seen.errno]
+            denied = seen.errno in (errno.EACCES, errno.EPERM)
+            if denied and seen.filename and not str(seen.filename).startswith(str(where)):
+                return StorageError(f"cannot open {seen.filename}: {reason}; ask for access to it")
             return StorageError(
                 f"cannot write {where}: {reason}; free space or choose another folder with --data, "
                 f"then run the same command again: finished work is kept"

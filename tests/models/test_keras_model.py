@@ -18,7 +18,7 @@ from zarrbench.models.keras_model import ExtraInput, KerasModel, KerasRecipe
 from zarrbench.models.protocol import Track
 from zarrbench.sources import Source
 
-# Inputs must reach a network in the structure that it was saved with, not in one that Keras guesses.
+# Inputs must reach a network in the structure that it was saved with; Keras warns if not.
 pytestmark = pytest.mark.filterwarnings("error:The structure of:UserWarning")
 
 LENGTH = 30

@@ -3,6 +3,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -269,6 +270,7 @@ def test_a_gene_that_kills_its_worker_takes_no_other_along(planned, job_of, tmp_
     plan = planned(model=model)
     job = job_of(plan, tmp_path / "predictions.zarr", **model)
     with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # one death is enough
         LocalCluster(
             n_workers=1,
             threads_per_worker=1,

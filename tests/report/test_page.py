@@ -395,3 +395,16 @@ def test_gene_table_in_a_browser(tmp_path, report):
     assert seen["filtered"] == ["NAME3"]
     assert seen["status"] == "no gene matches"
     assert seen["columns"] == 21
+
+
+def test_genes_of_fewer_than_five_people_show_no_numbers_of_people(tmp_path):
+    inputs = made_inputs(R)
+    inputs.statistics["n_individuals"][3] = 4
+    inputs.statistics["mean_observed"][3] = 4.61690123
+    report = written(tmp_path, inputs)
+    assert "4.6169" not in report.html
+    row = report.genes["gene_name"].index("NAME3")
+    for name in ("mean_observed", "sd_observed", "mean_predicted", "r", "null_p"):
+        assert report.genes[name][row] is None
+        assert report.genes[name][row - 1] is not None
+    assert report.genes["reference_prediction"][row] is not None
