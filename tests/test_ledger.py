@@ -12,7 +12,7 @@ import pytest
 
 from zarrbench import ledger
 from zarrbench.errors import StorageError
-from zarrbench.ledger import Entry, append, clear, entries, ledger_of
+from zarrbench.ledger import Entry, append, clear, entries, intact, ledger_of
 
 RECIPE = "f" * 64
 
@@ -148,6 +148,16 @@ def test_clear(place):
     assert list(place.parent.iterdir()) == []
     append(place, entry("b"))
     assert set(entries(place, RECIPE)) == {("b", 0)}
+
+
+def test_intact_looks_at_the_objects(tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "0").write_bytes(b"12345")
+    (tmp_path / "c" / "1").write_bytes(b"")
+    done = dataclasses.replace(entry("a"), sizes={"c/0": 5, "c/1": 0})
+    assert intact(tmp_path, done)
+    assert not intact(tmp_path, dataclasses.replace(done, sizes={"c/0": 4}))
+    assert not intact(tmp_path, dataclasses.replace(done, sizes={"c/0": 5, "c/2": 0}))
 
 
 def test_a_child_process_has_a_file_of_its_own(place):

@@ -10,8 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import zarrbench
 from zarrbench import provenance
-from zarrbench.provenance import differences, file_sha256, fingerprint, installed, now, plain, stamp
+from zarrbench.provenance import (
+    differences,
+    file_sha256,
+    fingerprint,
+    folder_state,
+    installed,
+    now,
+    plain,
+    software,
+    stamp,
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,34 @@ def test_file_sha256(tmp_path):
     content = os.urandom(3_000_000)
     (tmp_path / "file").write_bytes(content)
     assert file_sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_software_is_what_predicts():
+    assert software().startswith(f"zarrbench {zarrbench.__version__}, keras 3.")
+    assert "\n" not in software()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "a" / "0").write_bytes(b"12"),
+        lambda folder: os.utime(folder / "a" / "0", ns=(0, 1)),
+        lambda folder: (folder / "b").write_bytes(b""),
+        lambda folder: (folder / "a" / "0").unlink(),
+        lambda folder: (folder / "a" / "0").rename(folder / "a" / "1"),
+    ],
+    ids=["size", "time", "added", "removed", "renamed"],
+)
+def test_folder_state_changes_with_its_files(tmp_path, change):
+    folder = tmp_path / "store"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "0").write_bytes(b"1")
+    before = folder_state(folder)
+    assert folder_state(folder) == before
+    moved = folder.rename(tmp_path / "moved")
+    assert folder_state(moved) == before
+    change(moved)
+    assert folder_state(moved) != before
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dask.system import CPU_COUNT
+from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
@@ -32,7 +33,7 @@ class ClusterRecipe:
     slot : str
         Dask resource that one prediction takes; every process offers one.
     memory_limit : str
-        Memory of one process, as Dask writes it; ``auto`` shares the machine's.
+        Memory of one process, such as ``4GiB`` (0 for no limit); ``auto`` shares the machine's.
     """
 
     name: str
@@ -45,6 +46,18 @@ class ClusterRecipe:
     def __post_init__(self) -> None:
         if self.processes is not None and self.processes < 1:
             raise ValueError("processes must be at least 1")
+        if not self.slot:
+            raise ValueError("slot must name a resource")
+        if self.memory_limit != "auto" and _parsed_bytes(self.memory_limit) < 0:
+            raise ValueError(f"memory_limit must be auto or a size, found {self.memory_limit!r}")
+
+
+def _parsed_bytes(text: str) -> int:
+    """Return the bytes that Dask reads in a text such as 4GiB, -1 where it reads none."""
+    try:
+        return int(parse_bytes(text))
+    except ValueError:
+        return -1
 
 
 def load_cluster_recipe(path: Path) -> ClusterRecipe:

@@ -172,6 +172,7 @@ class StoreFamily:
             for part in pending:
                 place, checks = builders[part]()
                 self._record(part, place, checks)
+                self.__dict__.pop(part, None)  # what was read of the one before
         return pending
 
     def _pending(self, parts: Sequence[str], overwrite: bool) -> list[str]:
@@ -317,7 +318,6 @@ class StoreFamily:
         recipe = self.recipe.reference
         place = self.folder / "reference.zarr"
         build_reference(self.locate(recipe.source), place, recipe.contigs)
-        self.__dict__.pop("reference", None)
         return place, {"contigs": Reference(place).lengths}
 
     def _build_genotypes(self) -> tuple[Path, dict[str, Any]]:
@@ -338,7 +338,6 @@ class StoreFamily:
             samples = None if recipe.samples is None else _lines(self.locate(recipe.samples))
             place = self.folder / "genotypes.vcz"
             ingest(source, place, recipe.regions, samples)
-        self.__dict__.pop("genotypes", None)
         try:
             store = GenotypeStore(place, self.reference.lengths)
             checks = check_genotypes(store, self.reference, self.recipe.policies)

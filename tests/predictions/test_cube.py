@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import warnings
@@ -25,6 +26,7 @@ from zarrbench.predictions.cube import (
     create_cube,
     done_shards,
     finish_cube,
+    finished_genes,
     open_cube,
     read_recipe,
     sel_gene,
@@ -319,6 +321,26 @@ def test_done_but_not_yet_marked_complete(path):
         for block in blocks(5, 2):
             ledger.append(ledger.ledger_of(path), entry(str(gene), block.number))
     assert open_cube(path).sizes["gene"] == 4
+
+
+def test_finished_genes_have_every_block(path):
+    new_cube(path)
+    values = numbers(4, 5, 2, 3)
+    for row, numbers_done in enumerate([(0, 1, 2), (0, 2), (), (2, 1, 0)]):
+        for block in (blocks(5, 2)[n] for n in numbers_done):
+            sums = write(path, row, block, values)
+            sizes = {key: (path / key).stat().st_size for key in sums}
+            done = dataclasses.replace(
+                entry(str(GENES.gene.values[row]), block.number), checksums=sums, sizes=sizes
+            )
+            ledger.append(ledger.ledger_of(path), done)
+    assert finished_genes(path) == ["ENSG00000000007", "ENSG00000000001"]
+    (path / "prediction" / "c" / "3" / "1" / "0" / "0").unlink()
+    assert finished_genes(path) == ["ENSG00000000007"]
+    with pytest.raises(IncompleteCubeError, match="5 of 12 shards"):
+        open_cube(path)
+    finish_cube(path)
+    assert finished_genes(path) == GENES.gene.values.tolist()
 
 
 def test_a_complete_cube_needs_no_ledger(filled, tmp_path):

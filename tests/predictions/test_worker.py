@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from zarrbench import ledger
-from zarrbench.errors import StorageError
+from zarrbench.errors import ModelInputError, StorageError
 from zarrbench.genome.bases import decode, encode, reverse_complement
 from zarrbench.genotypes.policies import Policies
 from zarrbench.models import protocol
@@ -165,7 +165,9 @@ def test_entry(run_all):
     for key, checksum in first.checksums.items():
         content = (path / key).read_bytes()
         assert hashlib.blake2b(content, digest_size=16).hexdigest() == checksum
+    assert first.sizes == {key: (path / key).stat().st_size for key in first.checksums}
     assert first.seconds > 0
+    assert "zarrbench" in first.software
     standing = ledger.entries(ledger.ledger_of(path), plan.recipe_hash)
     assert standing["ENSG00000000001", 0] == first
     assert len(standing) == 21
@@ -226,6 +228,16 @@ def test_failing_storage_is_raised_and_leaves_no_entry(planned, job_of, tmp_path
     create(plan, job.cube)
     (job.cube / "prediction" / "c").write_text("a file")
     with pytest.raises(StorageError, match="a file stands where a folder must be"):
+        run_task(job, first_task(plan))
+    assert not ledger.ledger_of(job.cube).exists()
+
+
+def test_a_model_that_cannot_be_loaded_is_raised_and_leaves_no_entry(planned, job_of, tmp_path):
+    """It would fail every gene that this process gets."""
+    plan = planned()
+    job = job_of(plan, tmp_path / "c.zarr", broken=True)
+    create(plan, job.cube)
+    with pytest.raises(ModelInputError, match="this toy is broken"):
         run_task(job, first_task(plan))
     assert not ledger.ledger_of(job.cube).exists()
 

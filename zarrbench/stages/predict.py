@@ -53,8 +53,8 @@ def dry_run(workspace: Workspace, limit: int | None = None) -> dict[str, Any]:
     if workspace.cube.exists():
         check_recipe(workspace.cube, plan.recipe)
     done = done_shards(workspace.cube) if workspace.cube.exists() else {}
-    wanted = [(task.gene, task.block.number) for task in plan.tasks(limit)]
-    todo = [key for key in wanted if key not in done]
+    wanted = list(plan.tasks(limit))
+    todo = [task for task in wanted if (task.gene, task.block.number) not in done]
     reasons = pd.Series(list(plan.left_out.values()), dtype=object).value_counts()
     return {
         "pipeline": workspace.recipe.name,
@@ -66,7 +66,7 @@ def dry_run(workspace: Workspace, limit: int | None = None) -> dict[str, Any]:
         "tasks": len(wanted),
         "tasks_done": len(wanted) - len(todo),
         "tasks_to_do": len(todo),
-        "haplotypes_to_do": 2 * len(plan.individuals) * len({gene for gene, _ in todo}),
+        "haplotypes_to_do": sum(2 * task.individuals.size for task in todo),
         "cube_bytes": size["bytes"],
         "cube_files": size["files"],
         "results": str(workspace.folder),

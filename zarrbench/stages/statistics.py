@@ -116,8 +116,9 @@ def run_statistics(workspace: Workspace, client: Client, limit: int | None = Non
             return standing
     statistics = gene_statistics(workspace, client, names, parameters)
     statistics.attrs["inputs"] = inputs
-    write_dataset(statistics, workspace.statistics, GENE_STATISTICS)
+    # The store last: it says what both were made from.
     write_gene_table(statistics, workspace.gene_table)
+    write_dataset(statistics, workspace.statistics, GENE_STATISTICS)
     return statistics
 
 
@@ -127,9 +128,8 @@ def gene_statistics(
     """Return the statistics of the named genes, as `zarrbench.layouts.GENE_STATISTICS` says."""
     cube = open_cube(workspace.cube, incomplete="nan").sel(gene=list(names))
     cube = selected_track(cube, parameters)
-    measured = (
-        observed(workspace.stores.expression, workspace.join).reindex(gene=list(names)).load()
-    )
+    expression = observed(workspace.stores.expression, workspace.join).reset_coords(drop=True)
+    measured = expression.reindex(gene=list(names)).load()
     predicted = combine_haplotypes(cube["prediction"], parameters.haplotypes)
     described = correlate(predicted, measured).load()
     nulls = _nulls(workspace, client, cube, measured, parameters.null_test)

@@ -4,7 +4,7 @@ from typing import Any
 
 from zarrbench import ledger
 from zarrbench.errors import StoreLayoutError
-from zarrbench.predictions.cube import blocks, open_cube, read_attributes
+from zarrbench.predictions.cube import blocks, done_shards, open_cube, read_attributes
 from zarrbench.stages.workspace import Workspace
 
 _ERRORS_SHOWN = 3
@@ -27,8 +27,10 @@ def pipeline_status(workspace: Workspace) -> dict[str, Any]:
     cube = open_cube(workspace.cube, incomplete="nan")
     standing = ledger.entries(ledger.ledger_of(workspace.cube), str(attributes["recipe_hash"]))
     failed = {key: e for key, e in standing.items() if e.state == "failed"}
-    n_done = len(standing) - len(failed)
     shards = cube.sizes["gene"] * len(blocks(cube.sizes["individual"], attributes["block_size"]))
+    # A complete cube may have been copied without its ledger.
+    copied = attributes["complete"] and not standing
+    n_done = shards if copied else len(done_shards(workspace.cube))
     return {
         "cube": str(workspace.cube),
         "complete": bool(attributes["complete"]),

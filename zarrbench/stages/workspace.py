@@ -109,7 +109,7 @@ class Workspace:
         described = described_recipe(self.stores, self.recipe.model, self.recipe.predict)
         made = read_recipe(self.cube)
         made["model"].pop("contents", None)
-        changed = differences({key: made[key] for key in described}, described)
+        changed = differences({key: made.get(key) for key in described}, described)
         if changed:
             raise RecipeError(
                 f"the cube {self.cube} was made with another recipe "
