@@ -76,9 +76,8 @@ class Plain:
         else:
             edges = record.tss - null.window, record.tss + null.window
             of_null = cohort.dosage(record.contig, *edges)[:, rows]
-        self.calls = [
-            v.astype(float) for v in of_null[:, self.measured] if len(set(v[v >= 0].tolist())) > 1
-        ]
+        calls = [v for v in of_null[:, self.measured] if len(set(v[v >= 0].tolist())) > 1]
+        self.dosages = np.array([np.where(v < 0, v[v >= 0].mean(), v) for v in calls])
         self.q = self._null(null, gene)
 
     def r(self) -> tuple[float, float]:
@@ -89,14 +88,13 @@ class Plain:
 
     def _null(self, null: Null, gene: str) -> np.ndarray:
         y = self.y[self.measured]
-        if len(self.calls) == 0 or len(y) < 3 or np.ptp(y) == 0:
+        if len(self.dosages) == 0 or len(y) < 3 or np.ptp(y) == 0:
             return np.zeros(null.draws)
-        filled = [np.where(v < 0, v[v >= 0].mean(), v) for v in self.calls]
         weights = gene_generator(null.seed, gene).standard_normal(
-            (null.draws, len(filled)), dtype=np.float32
+            (null.draws, len(self.dosages)), dtype=np.float32
         )
         weights = np.abs(weights) if null.positive else weights
-        return np.array([abs(stats.pearsonr(w @ np.array(filled), y)[0]) for w in weights])
+        return np.array([abs(stats.pearsonr(w @ self.dosages, y)[0]) for w in weights])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +124,11 @@ def test_against_plain_means(predicted, client, cohort, with_statistics, null):
         np.testing.assert_allclose(
             [one.null_mean, one.null_sd, one.null_rms], moments, atol=3e-6, err_msg=gene
         )
-        assert one.null_n_variants == len(of.calls)
+        assert one.null_n_variants == len(of.dosages)
+        if len(of.dosages) > 1:
+            spectrum = np.linalg.eigvalsh(np.cov(of.dosages))
+            effective = spectrum.sum() ** 2 / (spectrum**2).sum()
+            assert one.null_effective_variants == pytest.approx(effective, rel=1e-4)
         assert one.n_variants == len(of.in_model)
         tests = one.sel(statistic="signed")
         if one.null_degenerate:
