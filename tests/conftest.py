@@ -47,22 +47,25 @@ def absent(reason: str) -> None:
     pytest.skip(reason)
 
 
+def shared(name: str, what: str) -> Path:
+    """Return a folder of ../shared, or the one that ZARRBENCH_<NAME> names."""
+    variable = f"ZARRBENCH_{name.upper()}"
+    folder = Path(os.environ.get(variable, ROOT.parent / "shared" / name))
+    if not folder.is_dir():
+        absent(f"{what} not at {folder} ({variable})")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of the real chr22 cohort."""
-    folder = Path(os.environ.get("ZARRBENCH_REALDATA", ROOT.parent / "shared" / "realdata"))
-    if not folder.is_dir():
-        absent(f"the real cohort is not at {folder} (ZARRBENCH_REALDATA)")
-    return folder
+    return shared("realdata", "the real cohort is")
 
 
 @pytest.fixture(scope="session")
 def published() -> Path:
     """The folder of the study's public tables."""
-    folder = Path(os.environ.get("ZARRBENCH_PUBLISHED", ROOT.parent / "shared" / "published"))
-    if not folder.is_dir():
-        absent(f"the study's tables are not at {folder} (ZARRBENCH_PUBLISHED)")
-    return folder
+    return shared("published", "the study's tables are")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ import xarray as xr
 from zarrbench import provenance
 from zarrbench.delimited import reading_text
 from zarrbench.errors import (
-    ExpressionError,
     RecipeError,
     SourceError,
     StoreLayoutError,
@@ -364,13 +363,10 @@ class StoreFamily:
 
     def _build_expression(self) -> tuple[Path, dict[str, Any]]:
         recipe = self.recipe.expression
-        paths = [
-            None if s is None else self.locate(s)
-            for s in (recipe.source, recipe.covariates, recipe.sample_map)
-        ]
-        if paths[0] is None:
-            raise ExpressionError("the recipe names no expression table")
-        expression = read_expression(paths[0], paths[1], paths[2])
+        covariates, sample_map = (
+            None if s is None else self.locate(s) for s in (recipe.covariates, recipe.sample_map)
+        )
+        expression = read_expression(self.locate(recipe.source), covariates, sample_map)
         if "genotypes" in self._manifest():
             join_samples(expression, self.genotypes.samples)  # refuses tables that share nobody
         expression.attrs["unit"] = recipe.unit
