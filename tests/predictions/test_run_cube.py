@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -239,6 +240,23 @@ def test_nothing_to_do(client):
     assert list(submit_bounded(client, double, [], 0.0, "GPU")) == []
 
 
+@contextlib.contextmanager
+def processes(n_workers: int) -> Iterator[Client]:
+    """A client of a cluster of processes with one slot each."""
+    with (
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            resources={"GPU": 1},
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_a_gene_that_kills_its_worker_takes_no_other_along(planned, job_of, tmp_path):
@@ -248,15 +266,7 @@ def test_a_gene_that_kills_its_worker_takes_no_other_along(planned, job_of, tmp_
     job = job_of(plan, tmp_path / "predictions.zarr", **model)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # one death is enough
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=1,
-            processes=True,
-            resources={"GPU": 1},
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        processes(1) as client,
     ):
         filled = fill_cube(plan, job, client, "GPU")
     assert set(filled.failed) == {(FAILING, 0)}
@@ -272,15 +282,7 @@ def test_processes_write_what_threads_write(planned, job_of, fill, tmp_path):
     plan = planned(block_size=8)
     job = job_of(plan, tmp_path / "processes.zarr")
     with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            resources={"GPU": 1},
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        processes(2) as client,
     ):
         assert fill_cube(plan, job, client, "GPU").now == 21
     assert len(list(ledger.ledger_of(job.cube).iterdir())) == 2  # one file a process
