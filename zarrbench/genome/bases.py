@@ -11,6 +11,9 @@ Codes = NDArray[np.uint8]
 OTHER = 4
 LETTERS = "ACGTN"
 
+#: one-hot vector of each code, channels A, C, G, T; that of code 4 is zero
+ONE_HOT = np.eye(5, 4, dtype=np.float32)
+
 _CODE_OF_BYTE = np.full(256, OTHER, dtype=np.uint8)
 for _code, _letter in enumerate("ACGT"):
     _CODE_OF_BYTE[ord(_letter)] = _CODE_OF_BYTE[ord(_letter.lower())] = _code

@@ -18,13 +18,26 @@ from zarrbench.errors import ContigError, RecipeError
 class Window:
     """A stretch of a contig, 0-based half-open; it may leave the contig at either end.
 
-    `reverse` says that a model reads it on the other strand.
+    Parameters
+    ----------
+    contig : str
+    start, end : int
+    reverse : bool
+        Whether a model reads it on the other strand.
+    anchor : int, optional
+        Position of the base that keeps its place when insertions and deletions are applied: the
+        TSS. The first base of the window by default.
     """
 
     contig: str
     start: int
     end: int
     reverse: bool = False
+    anchor: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.anchor is not None and not self.start <= self.anchor < self.end:
+            raise ValueError(f"the anchor {self.anchor} lies outside {self.start}..{self.end}")
 
     @property
     def length(self) -> int:
@@ -75,7 +88,8 @@ def model_window(
     position = int(from_one_based(tss))
     reverse = strand_aware and strand == "-"
     before = length - 1 - tss_index if reverse else tss_index
-    return Window(contig, position - before, position - before + length, reverse)
+    start = position - before
+    return Window(contig, start, start + length, reverse, anchor=position)
 
 
 _REGION = re.compile(r"^(?P<contig>[^:]+)(?::(?P<start>\d[\d,]*)-(?P<end>\d[\d,]*))?$")

@@ -24,13 +24,13 @@ REQUIRED = ("sample_id", "contig_id", "variant_contig", "variant_position", "var
 
 @dataclass(frozen=True)
 class Records:
-    """The records whose POS lies in a region, in the order of the store.
+    """The records that touch a region, in the order of the store.
 
     Attributes
     ----------
     positions : int64 (record,)
         0-based.
-    alleles : object (record, allele)
+    alleles : text (record, allele)
         REF first; empty text where a record has fewer alleles.
     genotypes : signed integer (record, individual, 2)
         Allele indices; -1 = missing, -2 = no second allele (haploid). A call of a lone ``.`` is
@@ -40,7 +40,7 @@ class Records:
     """
 
     positions: NDArray[np.int64]
-    alleles: NDArray[np.object_]
+    alleles: NDArray
     genotypes: NDArray[np.signedinteger]
     phased: NDArray[np.bool_]
 
@@ -64,6 +64,7 @@ class GenotypeStore:
 
     def __init__(self, path: Path, reference_contigs: Iterable[str]) -> None:
         self.path = path
+        self._arrays: dict[str, zarr.Array] = {}
         try:
             with quiet_zarr():
                 self._group = zarr.open_group(path, mode="r")
@@ -104,9 +105,11 @@ class GenotypeStore:
     def records(
         self, contig: str, start: int, end: int, individuals: NDArray[np.int64] | None = None
     ) -> Records:
-        """Return the records with start <= position < end (0-based) on a reference contig.
+        """Return the records whose REF touches start..end (0-based, half-open) on a contig.
 
-        Only the variant chunks that the region index names are read.
+        A record before them comes along if it overlaps one of them, directly or through others:
+        which of two overlapping alleles counts is decided from the left. Only the variant chunks
+        that the region index names are read.
 
         Parameters
         ----------
@@ -116,52 +119,79 @@ class GenotypeStore:
         individuals : int64 (individual,), optional
             Rows of `samples` to keep, in this order; all by default.
         """
-        first, last, positions = self._span(contig, start, end)
-        genotypes = self._group["call_genotype"][first:last]
+        rows, positions, alleles = self._reaching(contig, start, end)
+        while rows.size and positions[0] < start:
+            start = int(positions[0])
+            rows, positions, alleles = self._reaching(contig, start, end)
+        genotypes = self._rows("call_genotype", rows)
         if "call_genotype_phased" in self._group:
-            phased = self._group["call_genotype_phased"][first:last].astype(bool, copy=False)
+            phased = self._rows("call_genotype_phased", rows).astype(bool, copy=False)
         else:
             phased = np.zeros(genotypes.shape[:2], dtype=bool)
         everyone = np.arange(len(self.samples))
         if individuals is not None and not np.array_equal(individuals, everyone):
             # `take` is nine times as fast as an index here.
             genotypes, phased = genotypes.take(individuals, axis=1), phased[:, individuals]
-        genotypes[(genotypes[..., 0] == -1) & (genotypes[..., 1] == -2)] = -1
-        alleles = self._group["variant_allele"][first:last].astype(object)
+        if genotypes.min(initial=0) < -1:
+            genotypes[(genotypes[..., 0] == -1) & (genotypes[..., 1] == -2)] = -1
         return Records(positions, alleles, genotypes, phased)
 
-    def _span(self, contig: str, start: int, end: int) -> tuple[int, int, NDArray[np.int64]]:
-        """Return the first and last-plus-one row of a region, and the 0-based positions between."""
+    def _reaching(
+        self, contig: str, start: int, end: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray]:
+        """Return rows, 0-based positions and alleles of the records that reach into a region."""
         index = self._index
         contig_id = self._id_of.get(contig, -1)
-        # index columns: chunk, contig, first and last 1-based POS of that contig in that chunk
-        touched = (index[:, 1] == contig_id) & (index[:, 2] - 1 < end) & (index[:, 3] - 1 >= start)
-        rows = index[touched]
+        touched = (index[:, 1] == contig_id) & (index[:, 2] <= end) & (index[:, 4] > start)
+        size = self._chunk
+        rows = np.concatenate(
+            [np.arange(0), *(np.arange(c * size, (c + 1) * size) for c in index[touched, 0])]
+        )
+        rows = rows[rows < self.n_variants]
+        positions = from_one_based(self._rows("variant_position", rows))
+        alleles = self._rows("variant_allele", rows)
+        reaching = (positions < end) & (positions + reference_lengths(alleles) > start)
+        shared = np.isin(index[touched, 0], index[index[:, 1] != contig_id, 0])
+        if shared.any():  # a chunk that holds the end of one contig and the start of another
+            reaching &= self._rows("variant_contig", rows) == contig_id
+        return rows[reaching], positions[reaching], alleles[reaching]
+
+    def _rows(self, name: str, rows: NDArray[np.int64]) -> NDArray:
+        """Read ascending rows of an array; each run of neighbouring chunks with one request."""
+        array = self._array(name)
         if rows.size == 0:
-            return 0, 0, np.empty(0, dtype=np.int64)
-        begin, stop = int(rows[0, 0]) * self._chunk, (int(rows[-1, 0]) + 1) * self._chunk
-        positions = from_one_based(self._group["variant_position"][begin:stop])
-        of_contig = self._group["variant_contig"][begin:stop] == contig_id
-        inside = np.flatnonzero(of_contig & (positions >= start) & (positions < end))
-        if inside.size == 0:
-            return 0, 0, np.empty(0, dtype=np.int64)
-        first, last = int(inside[0]), int(inside[-1]) + 1
-        return begin + first, begin + last, positions[first:last]
+            return array[:0]
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) > self._chunk) + 1)
+        read = []
+        for run in runs:
+            values = array[int(run[0]) : int(run[-1]) + 1]
+            read.append(values if len(values) == run.size else values[run - run[0]])
+        return read[0] if len(read) == 1 else np.concatenate(read)
 
     @cached_property
     def _index(self) -> NDArray[np.int64]:
-        """The region index: chunk, contig, first and last POS (1-based) of that contig there."""
+        """The region index, one row a chunk and contig.
+
+        Columns: chunk, contig, first and last POS (1-based), and the last base that a record
+        covers.
+        """
         if "region_index" in self._group:
             index: NDArray[np.int64] = self._group["region_index"][:].astype(np.int64)
             # Who filters or rechunks a store may leave the index of the old one in it.
             edges = np.append(np.arange(0, self.n_variants, self._chunk), self.n_variants)
             if np.array_equal(np.bincount(index[:, 0], weights=index[:, 5]), np.diff(edges)):
-                return index[:, :4]
+                return index[:, :5]
         return self._scan()
 
-    @property
+    def _array(self, name: str) -> zarr.Array:
+        """Open an array once: its metadata are read anew at every look into the group."""
+        if name not in self._arrays:
+            self._arrays[name] = self._group[name]
+        return self._arrays[name]
+
+    @cached_property
     def _chunk(self) -> int:
-        return int(self._group["variant_position"].chunks[0])
+        return int(self._array("variant_position").chunks[0])
 
     def _scan(self) -> NDArray[np.int64]:
         """Make the region index of a store that has none, and check that it is sorted."""
@@ -177,4 +207,14 @@ class GenotypeStore:
         chunk = np.arange(position.size) // self._chunk
         starts = np.flatnonzero(np.diff(chunk, prepend=-1) | np.diff(contig, prepend=-1))
         ends = np.flatnonzero(np.diff(chunk, append=-1) | np.diff(contig, append=-1))
-        return np.stack([chunk[starts], contig[starts], position[starts], position[ends]], axis=1)
+        last = position + reference_lengths(self._group["variant_allele"][:]) - 1
+        furthest = np.maximum.reduceat(last, starts) if starts.size else last
+        return np.stack(
+            [chunk[starts], contig[starts], position[starts], position[ends], furthest], axis=1
+        )
+
+
+def reference_lengths(alleles: NDArray) -> NDArray[np.int64]:
+    """Return the length of every REF of alleles (record, allele)."""
+    lengths: NDArray[np.int64] = np.strings.str_len(alleles[:, 0].astype(np.dtypes.StringDType()))
+    return lengths

@@ -102,7 +102,7 @@ def predict_distinct(
     spec = model.spec
     step = spec.batch_size * _BATCHES_AT_ONCE
     for start in range(0, personal.n_rows, step):
-        codes = personal.codes(start, start + step)
+        codes = personal.codes(slice(start, start + step))
         outputs = model.predict(codes, gene)
         expected = (codes.shape[0], spec.bins, len(spec.tracks))
         if outputs.shape != expected:

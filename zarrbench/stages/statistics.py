@@ -16,7 +16,7 @@ from zarrbench.errors import IncompleteCubeError, RecipeError, ZarrbenchError
 from zarrbench.expression.samples import observed
 from zarrbench.genome.coordinates import Window, model_window
 from zarrbench.genotypes.policies import CASES, Policies
-from zarrbench.haplotypes.sequences import personal_window
+from zarrbench.haplotypes.sequences import personal_window, window_edits
 from zarrbench.layouts import GENE_STATISTICS
 from zarrbench.pipeline import Null, Statistics
 from zarrbench.predictions.cube import finished_genes, open_cube, read_recipe, sel_track
@@ -256,11 +256,11 @@ def _gene_null_or_reason(job: NullJob, gene: GeneNull) -> NullResult:
 def _gene_null(job: NullJob, gene: GeneNull) -> NullResult:
     genotypes, reference = opened(job.genotypes, job.reference, job.recipe_hash)
     personal = personal_window(genotypes, reference, gene.window, job.policies, job.individuals)
-    dosage = personal.substitutions.dosage
+    dosage = personal.edits.dosage
     if gene.null_window != gene.window:
-        dosage = personal_window(
+        dosage = window_edits(
             genotypes, reference, gene.null_window, job.policies, job.individuals
-        ).substitutions.dosage
+        ).dosage
     generator = gene_generator(job.null.seed, gene.gene)
     # The null is that of the people who have an expression of this gene.
     measured = dosage[:, np.isfinite(gene.observed)]
@@ -271,9 +271,9 @@ def _gene_null(job: NullJob, gene: GeneNull) -> NullResult:
         ),
         effective_variants=effective_variants(measured),
         n_null_variants=int(polymorphic(measured).sum()),
-        n_variants=int(personal.columns.size),
+        n_variants=int(personal.edits.positions.size),
         n_distinct_haplotypes=personal.n_distinct_haplotypes,
-        cases=personal.substitutions.counts,
+        cases=personal.edits.counts,
     )
 
 

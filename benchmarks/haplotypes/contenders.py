@@ -1,0 +1,148 @@
+"""Ways to make sequences, all with one interface: batches of 32 haplotypes of a window."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cyvcf2
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from benchmarks.haplotypes.cohort import LENGTH, Cohort
+from zarrbench.genome.bases import Codes, encode
+from zarrbench.genome.coordinates import Window
+from zarrbench.genotypes.policies import Policies
+from zarrbench.haplotypes.sequences import PersonalWindow, personal_window
+
+BATCH = 32
+ONE_HOT, ONE_HOT_BYTES, CODES = "one_hot float32", "one_hot uint8", "codes"
+DTYPES = {ONE_HOT: np.float32, ONE_HOT_BYTES: np.uint8}
+EYE = np.eye(5, 4)
+READ = "genotypes read before"
+READING = "region read included"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to make the sequences of a window.
+
+    Attributes
+    ----------
+    name : str
+    what : str
+        `ONE_HOT` or `ONE_HOT_BYTES` (haplotype, base, 4), or `CODES` (haplotype, base): one byte a
+        base, code or letter.
+    batches : callable
+        Of the number of a window; yields arrays of 32 haplotypes in the order of people, and
+        may use the memory of one for the next.
+    most : int, optional
+        Haplotypes of a window to time, where all would take too long.
+    is_copy : bool
+        Whether it copies memory and has no sequences to compare.
+    """
+
+    name: str
+    what: str
+    batches: Callable[[int], Iterator[NDArray[Any]]]
+    most: int | None = None
+    is_copy: bool = False
+
+
+def zarrbench(cohort: Cohort) -> list[Contender]:
+    """Return this project's ways, through the public API, with and without reading the stores."""
+    genotypes, reference = cohort.open()
+    kept: dict[int, PersonalWindow] = {}
+    one_hot = {what: np.empty((BATCH, LENGTH, 4), dtype) for what, dtype in DTYPES.items()}
+    codes = np.empty((BATCH, LENGTH), np.uint8)
+
+    def read(i: int) -> PersonalWindow:
+        return personal_window(genotypes, reference, cohort.windows[i], Policies())
+
+    def read_before(i: int) -> PersonalWindow:
+        if i not in kept:
+            kept[i] = read(i)
+        return kept[i]
+
+    def batches(personal: PersonalWindow, make: Callable, out: NDArray | None) -> Iterator[NDArray]:
+        rows = personal.rows[cohort.order].reshape(-1)
+        for first in range(0, rows.size, BATCH):
+            batch = rows[first : first + BATCH]
+            yield make(personal, batch, None if out is None else out[: batch.size])
+
+    return [
+        Contender(f"zarrbench, {place}{when}", what,
+                  lambda i, get=get, make=make, out=out: batches(get(i), make, out))
+        for what, make, place, out in (
+            *((what, PersonalWindow.one_hot, "", out) for what, out in one_hot.items()),
+            (CODES, PersonalWindow.codes, "reused buffer, ", codes),
+            (CODES, PersonalWindow.codes, "new memory, ", None),
+        )
+        for get, when in ((read_before, READ), (read, READING))
+    ]  # fmt: skip
+
+
+def dense_numpy(cohort: Cohort) -> list[Contender]:
+    """Return plain NumPy: bool genotypes in memory, reference copied, ALT scattered."""
+    _, reference = cohort.open()
+    dense = [_dense(cohort, window) for window in cohort.windows]
+    references = [reference.codes(window) for window in cohort.windows]
+
+    def batches(i: int, out: NDArray[Any], of_code: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        columns, alternative, carried = dense[i]
+        whole, bases = of_code[references[i]], of_code[alternative]
+        for first in range(0, len(carried), BATCH):
+            of_batch = carried[first : first + BATCH]
+            for row, has in zip(out, of_batch, strict=False):
+                row[:] = whole
+                row[columns[has]] = bases[has]
+            yield out[: len(of_batch)]
+
+    codes = np.empty((BATCH, LENGTH), np.uint8)
+    name = "plain NumPy, dense genotypes in memory"
+    ways = [(CODES, codes, np.arange(5, dtype=np.uint8))]
+    for what, dtype in DTYPES.items():
+        ways.append((what, np.empty((BATCH, LENGTH, 4), dtype), EYE.astype(dtype)))
+    return [
+        Contender(name, what, lambda i, out=out, of_code=of_code: batches(i, out, of_code))
+        for what, out, of_code in ways
+    ]
+
+
+def _dense(cohort: Cohort, window: Window) -> tuple[NDArray[np.int64], Codes, NDArray[np.bool_]]:
+    """Return columns (site,), ALT codes (site,) and who carries ALT (haplotype, site)."""
+    file = cyvcf2.VCF(str(cohort.vcf))
+    order = np.argsort(file.samples)
+    records = [(v.start, v.ALT[0], v.genotype.array()[order, :2]) for v in file(str(window))]
+    file.close()
+    starts, alternative, calls = zip(*records, strict=True)
+    carried = np.array(calls).reshape(len(records), -1).T == 1
+    return np.array(starts) - window.start, encode("".join(alternative)), carried.copy()
+
+
+def copies() -> list[Contender]:
+    """Return the limits: memory copied, block by block of the same shape."""
+
+    def reused(shape: tuple[int, ...], dtype: DTypeLike) -> Callable[[int], Iterator[NDArray]]:
+        block = np.random.default_rng(1).integers(0, 2, shape, np.uint8).astype(dtype)
+        out = np.empty_like(block)
+
+        def batches(_: int) -> Iterator[NDArray]:
+            for _ in range(16):
+                np.copyto(out, block)
+                yield out
+
+        return batches
+
+    def new(_: int) -> Iterator[NDArray]:
+        for _ in range(16):
+            yield codes.copy()
+
+    codes = np.zeros((BATCH, LENGTH), np.uint8) + 1
+    return [
+        *(
+            Contender("copy", what, reused((BATCH, LENGTH, 4), dtype), is_copy=True)
+            for what, dtype in DTYPES.items()
+        ),
+        Contender("copy, reused buffer", CODES, reused((BATCH, LENGTH), np.uint8), is_copy=True),
+        Contender("copy, new memory", CODES, new, is_copy=True),
+    ]
