@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cloudpickle
+import hypothesis
 import numpy as np
 import pandas as pd
 import pysam
@@ -25,6 +26,10 @@ from zarrbench.stores import StoreFamily
 ROOT = Path(__file__).parent.parent
 # What CI must not skip: its machines have the real cohort and install bcftools.
 NEVER_SKIPPED = ("realdata", "bcftools", "parity")
+
+# A machine that is busy with something else makes no test fail.
+hypothesis.settings.register_profile("zarrbench", deadline=None)
+hypothesis.settings.load_profile("zarrbench")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,5 +1,6 @@
 """The real cohort, VCF to report, with the real network; against independent numbers."""
 
+import functools
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pysam
 import pytest
 import scipy.stats
 import xarray as xr
@@ -84,6 +86,31 @@ def test_r_is_that_of_the_files(results: Path, realdata: Path) -> None:
     assert checked > 80
 
 
+def by_keras(sequences: list[str], realdata: Path, folder: Path) -> np.ndarray:
+    """Predict sequences, each written as the strand of its gene and forward bases, elsewhere."""
+    (folder / "sequences.txt").write_text("\n".join(sequences))
+    script = """
+import sys, numpy as np, keras
+rows = open(sys.argv[1]).read().split("\\n")
+x = np.zeros((len(rows), 10500, 4), np.float32)
+for i, row in enumerate(rows):
+    strand, bases = row[0], row[1:]
+    if strand == "-":
+        bases = bases[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    for j, base in enumerate(bases):
+        if base in "ACGT":
+            x[i, j, "ACGT".index(base)] = 1
+network = keras.models.load_model(sys.argv[2], compile=False)
+print(*network.predict([x, np.zeros((len(rows), 6))], verbose=0).ravel())
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", script, folder / "sequences.txt", realdata / MODEL],
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    ).stdout  # fmt: skip
+    return np.array(printed.split(), dtype=float)
+
+
 @pytest.mark.bcftools
 def test_cube_equals_bcftools_consensus_and_keras(
     results: Path, realdata: Path, bcftools: str, tmp_path: Path
@@ -108,30 +135,68 @@ def test_cube_equals_bcftools_consensus_and_keras(
                 made = subprocess.run(command, input=region, capture_output=True, check=True)
                 sequences.append(strand + "".join(made.stdout.decode().split("\n")[1:]).upper())
                 cases.append((str(gene.gene.values), person, haplotype - 1))
-    (tmp_path / "sequences.txt").write_text("\n".join(sequences))
-    script = """
-import sys, numpy as np, keras
-rows = open(sys.argv[1]).read().split("\\n")
-x = np.zeros((len(rows), 10500, 4), np.float32)
-for i, row in enumerate(rows):
-    strand, bases = row[0], row[1:]
-    if strand == "-":
-        bases = bases[::-1].translate(str.maketrans("ACGT", "TGCA"))
-    for j, base in enumerate(bases):
-        if base in "ACGT":
-            x[i, j, "ACGT".index(base)] = 1
-network = keras.models.load_model(sys.argv[2], compile=False)
-print(*network.predict([x, np.zeros((len(rows), 6))], verbose=0).ravel())
-"""
-    printed = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "sequences.txt", realdata / MODEL],
-        capture_output=True, text=True, check=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    ).stdout  # fmt: skip
-    expected = np.array(printed.split(), dtype=float)
+    expected = by_keras(sequences, realdata, tmp_path)
     found = [
         float(cube.prediction.sel(gene=g, individual=i, haplotype=h).values[0]) for g, i, h in cases
     ]
+    assert np.ptp(expected) > 1e-3
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.bcftools
+def test_cube_with_indels_equals_bcftools_consensus_and_keras(
+    realdata: Path, bcftools: str, tmp_path: Path
+) -> None:
+    """Rare SNVs, insertions and deletions of phase 1 around five TSSs, which keep their place."""
+    vcf = realdata / "genotypes/1kg_phase1_1092.chr22_16.05-17.80Mb.hg19.vcf.gz"
+    fasta = realdata / "reference/chr22_1-22000000.hg19.fa.gz"
+    places = {"plus": [17_640_000, 17_715_000, 17_766_500], "minus": [17_655_000, 17_700_000]}
+    genes = [(f"{strand}{tss}", "chr22", tss, "+" if strand == "plus" else "-")
+             for strand, positions in places.items() for tss in positions]  # fmt: skip
+    table = pd.DataFrame(genes, columns=["gene_id", "contig", "tss", "strand"])
+    table.to_csv(tmp_path / "genes.tsv", sep="\t", index=False)
+    samples = pd.read_csv(realdata / "genotypes/samples.tsv", sep="\t")
+    with pysam.VariantFile(str(vcf)) as file:
+        known = set(file.header.samples)
+    people = [name for name in samples.iloc[:, 0] if name in known][::40]
+    (tmp_path / "people.txt").write_text("\n".join(people))
+    for family in ("stores", "pipelines"):
+        (tmp_path / family).mkdir()
+    stores = yaml.safe_load((ROOT / "stores/geuvadis_chr22.yaml").read_text())
+    stores["genes"] = {"source": str(tmp_path / "genes.tsv")}
+    stores["genotypes"] = {"source": str(vcf), "samples": str(tmp_path / "people.txt")}
+    stores["policies"] = {"indels": "anchor_tss"}
+    (tmp_path / "stores/geuvadis_chr22.yaml").write_text(yaml.safe_dump(stores))
+    pipeline = yaml.safe_load((ROOT / "pipelines/geuvadis_chr22.yaml").read_text())
+    predict = {"readout": "identity", "genes": "all", "individuals": "all"}
+    pipeline |= {"name": "indels", "stages": [{"predict": predict}]}
+    (tmp_path / "pipelines/indels.yaml").write_text(yaml.safe_dump(pipeline))
+    run(tmp_path / "pipelines/indels.yaml", realdata, tmp_path / "data")
+    cube = xr.open_zarr(tmp_path / "data/indels/predictions.zarr")
+
+    @functools.cache
+    def reference(region: str) -> bytes:
+        command = ["samtools", "faidx", fasta, region]
+        return subprocess.run(command, capture_output=True, check=True).stdout
+
+    def consensus(region: str, person: str, haplotype: int) -> str:
+        command = [bcftools, "consensus", "-H", str(haplotype), "-s", person, str(vcf)]
+        made = subprocess.run(command, input=reference(region), capture_output=True, check=True)
+        return "".join(made.stdout.decode().split("\n")[1:]).upper()
+
+    sequences, found, moved = [], [], 0
+    for gene, contig, tss, strand in genes:
+        before, after = (6999, 3501) if strand == "+" else (3500, 7000)
+        for person in people:
+            for haplotype in (1, 2):
+                left = consensus(f"{contig}:{tss - 9000}-{tss - 1}", person, haplotype)
+                right = consensus(f"{contig}:{tss}-{tss + 9000}", person, haplotype)
+                sequences.append(strand + left[len(left) - before :] + right[:after])
+                moved += len(left) != 9000 or len(right) != 9001
+                of = {"gene": gene, "individual": person, "haplotype": haplotype - 1}
+                found.append(float(cube.prediction.sel(of).values[0]))
+    assert moved > len(sequences) / 3
+    expected = by_keras(sequences, realdata, tmp_path)
     assert np.ptp(expected) > 1e-3
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

@@ -21,6 +21,7 @@ from zarrbench.errors import (
     StoreLayoutError,
     UnphasedGenotypeError,
 )
+from zarrbench.provenance import plain
 from zarrbench.storage import locked
 from zarrbench.stores import PARTS, StoreFamily, load_stores_recipe, open_stores
 
@@ -103,6 +104,7 @@ def test_facts_say_from_what(built):
             file: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         }
         assert facts[part]["provenance"]["versions"]["zarrbench"] == zarrbench.__version__
+    assert built.family.policies() == plain(built.family.recipe.policies)
     assert facts["genotypes"]["checks"]["n_samples"] == 23
     assert facts["genotypes"]["checks"]["n_missing_calls"] > 0
     assert facts["genes"]["checks"] == {"genes": 10, "left_out_contig": 0}

@@ -11,10 +11,11 @@ from typing import Any
 __version__ = version("zarrbench")
 
 _PUBLIC = {
-    "open_cube": "zarrbench.predictions.cube",
-    "sel_gene": "zarrbench.predictions.cube",
-    "sel_track": "zarrbench.predictions.cube",
     "open_stores": "zarrbench.stores",
+    "personal_sequences": "zarrbench.personal",
+    "open_cube": "zarrbench.predictions.cube",
+    "sel_gene": "zarrbench.genome.genes",
+    "sel_track": "zarrbench.predictions.cube",
     "ZarrbenchError": "zarrbench.errors",
 }
 

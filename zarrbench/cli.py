@@ -204,6 +204,51 @@ def report(pipeline: str, data: Path) -> None:
 
 
 @main.command()
+@click.option("--individual", required=True, metavar="ID", help="Sample id of the genotypes.")
+@click.option("--gene", metavar="GENE", help="Id or name: the window around its TSS.")
+@click.option("--region", metavar="CONTIG:START-END", help="A whole region instead (1-based).")
+@click.option(
+    "--length",
+    type=click.IntRange(min=1),
+    default=196_608,
+    show_default=True,
+    help="Bases around the TSS, which is the first of the second half.",
+)
+@click.option("--store", metavar="STORE", help="YAML file or name; needed if several are built.")
+@_DATA
+@_command
+def haplotype(
+    individual: str,
+    gene: str | None,
+    region: str | None,
+    length: int,
+    store: str | None,
+    data: Path,
+) -> None:
+    """Print both haplotypes of somebody as FASTA, around the TSS of a gene or over a region.
+
+    Variants are applied by the policies of STORE; forward strand.
+    """
+    from zarrbench import personal
+
+    if (gene is None) == (region is None):
+        raise click.UsageError("give either --gene or --region")
+    stores = _family(store or _only_store(data), data, None)
+    if region is not None:
+        click.echo(personal.region_fasta(stores, region, individual), nl=False)
+    elif gene is not None:
+        click.echo(personal.gene_fasta(stores, gene, individual, length), nl=False)
+
+
+def _only_store(data: Path) -> str:
+    built = sorted(path.parent.name for path in data.glob("stores/*/store.json"))
+    if len(built) == 1:
+        return built[0]
+    found = f"{len(built)} stores ({', '.join(built)})" if built else "no stores"
+    raise errors.RecipeError(f"{data} holds {found}; name one with --store")
+
+
+@main.command()
 @_JSON
 @_command
 def doctor(as_json: bool) -> None:
@@ -260,5 +305,6 @@ def check(store: str, data: Path, as_json: bool) -> None:
 @_JSON
 @_command
 def info(store: str, data: Path, as_json: bool) -> None:
-    """Show what every part of STORE was built from and what its check found."""
-    _print(_family(store, data, None).facts(), as_json)
+    """Show what every part of STORE was built from, what its check found, and the policies."""
+    family = _family(store, data, None)
+    _print({**family.facts(), "policies": family.policies()}, as_json)

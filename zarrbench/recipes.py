@@ -10,7 +10,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,6 +107,25 @@ def nearest(word: str, known: Iterable[str]) -> str:
         return f"; did you mean {close[0]!r}?"
     shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
     return f"; known: {shown}" if known else ""
+
+
+def resolve(name: str, labels: Iterable[object], ids: Sequence[str], what: str) -> str:
+    """Return the one of `ids` whose label is `name`.
+
+    Raises
+    ------
+    RecipeError
+        If none is, or several are: the sentence lists the nearest, or all of them.
+    """
+    texts = [str(label) for label in labels]
+    found = [i for i, text in zip(ids, texts, strict=True) if text == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RecipeError(
+            f"{len(found)} {what}s are called {name!r}: choose one of {', '.join(found)}"
+        )
+    raise RecipeError(f"there is no {what} {name!r}{nearest(name, {*texts, *ids})}")
 
 
 def parse(cls: type[T], data: Any, where: str) -> T:

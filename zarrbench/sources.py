@@ -12,6 +12,7 @@ from typing import Any
 
 from zarrbench.errors import SourceError
 from zarrbench.provenance import file_sha256, plain
+from zarrbench.remote import is_url
 from zarrbench.storage import storage_failure, writing
 
 
@@ -22,7 +23,8 @@ class Source:
     Parameters
     ----------
     file : str
-        Absolute, or relative to ``--sources`` or to the folder of the recipe.
+        Absolute, or relative to ``--sources`` or to the folder of the recipe. For genotypes also
+        the URL of a VCF Zarr, which is read where it lies.
     url : str, optional
         Where to download it when it is in neither place (http, https or ftp); needs `sha256`, and
         a `file` inside the folder of downloads.
@@ -40,6 +42,11 @@ class Source:
     def __post_init__(self) -> None:
         if not self.file or "\0" in self.file:
             raise ValueError(f"file must name a file, found {self.file!r}")
+        if is_url(self.file) and (self.url, self.sha256, self.size) != (None, None, None):
+            raise ValueError(
+                f"the source {self.file!r} is a URL, which is read where it lies: it takes no url, "
+                f"no sha256 and no size"
+            )
         if self.url is None:
             return
         if self.sha256 is None:
@@ -95,6 +102,11 @@ class SourceFolders:
         SourceError
             If the file is nowhere, cannot be read, or its size or checksum is wrong.
         """
+        if is_url(source.file):
+            raise SourceError(
+                f"{source.file} is a URL, and only genotypes that are VCF Zarr are read where they "
+                f"lie; download it and give its path, or write 'file', 'url' and 'sha256'"
+            )
         found = self.find(source)
         if found is not None:
             check(found, source)

@@ -4,7 +4,7 @@
         reference.zarr  genotypes.vcz  genes.zarr  expression.zarr  store.json
 
 `store.json` says what each part was built from and what its check found; it is written after the
-part. An existing VCF Zarr is used where it lies.
+part. An existing VCF Zarr, in a folder or behind a URL, is used where it lies.
 """
 
 import dataclasses
@@ -36,6 +36,7 @@ from zarrbench.genotypes.policies import Policies
 from zarrbench.genotypes.store import GenotypeStore
 from zarrbench.layouts import EXPRESSION, GENES
 from zarrbench.recipes import check_folder_name, find, load_yaml, parse
+from zarrbench.remote import is_url, url_state
 from zarrbench.simulation import Simulation, simulate
 from zarrbench.sources import Source, SourceFolders, without_sources
 from zarrbench.storage import locked, open_dataset, remove, write_dataset, write_text
@@ -46,7 +47,7 @@ PARTS = ("reference", "genotypes", "genes", "expression")
 
 @dataclass(frozen=True)
 class GenotypeSource:
-    """Phased VCF, BCF (bgzip and index beside it) or an existing VCF Zarr folder.
+    """Phased VCF, BCF (bgzip and index beside it) or an existing VCF Zarr, folder or URL.
 
     Parameters
     ----------
@@ -157,12 +158,13 @@ class StoreFamily:
         ZarrbenchError
             For any input that cannot be used; nothing half-written stays.
         """
-        if not self._pending(parts, overwrite):
+        policies = provenance.plain(self.recipe.policies)
+        if not self._pending(parts, overwrite) and self._manifest().get("policies") == policies:
             return []
         with locked(self.folder):
             pending = self._pending(parts, overwrite)
             self._simulate()
-            builders: dict[str, Callable[[], tuple[Path, dict[str, Any]]]] = {
+            builders: dict[str, Callable[[], tuple[Path | str, dict[str, Any]]]] = {
                 "reference": self._build_reference,
                 "genotypes": self._build_genotypes,
                 "genes": self._build_genes,
@@ -172,6 +174,7 @@ class StoreFamily:
                 place, checks = builders[part]()
                 self._record(part, place, checks)
                 self.__dict__.pop(part, None)  # what was read of the one before
+            self._write_manifest({**self._manifest(), "policies": policies})
         return pending
 
     def _pending(self, parts: Sequence[str], overwrite: bool) -> list[str]:
@@ -185,7 +188,7 @@ class StoreFamily:
                 changed = self._changes(part, standing)
                 if changed and all(known in self._manifest() for known in PARTS):
                     raise self._refusal(part, changed)
-                if not changed and self.part_path(part).exists():
+                if not changed and (is_url(standing["path"]) or self.part_path(part).exists()):
                     continue
             pending.append(part)
         return pending
@@ -200,6 +203,10 @@ class StoreFamily:
     def facts(self) -> dict[str, Any]:
         """Return what `store.json` says of every part that is built."""
         return {part: self._manifest()[part] for part in PARTS if part in self._manifest()}
+
+    def policies(self) -> dict[str, Any]:
+        """Return the policies that `store.json` records: those of the last build."""
+        return dict(self._manifest().get("policies", {}))
 
     def identity(self) -> dict[str, Any]:
         """Return what determines the content of the genotype and reference stores."""
@@ -218,7 +225,7 @@ class StoreFamily:
 
     @cached_property
     def genotypes(self) -> GenotypeStore:
-        return GenotypeStore(self.part_path("genotypes"), self.reference.lengths)
+        return GenotypeStore(self.genotypes_path, self.reference.lengths)
 
     @cached_property
     def genes(self) -> xr.Dataset:
@@ -239,20 +246,34 @@ class StoreFamily:
         """Return where a source file of the recipe lies."""
         return self._folders.locate(source)
 
+    def _place(self, source: Source) -> Path | str:
+        """Return where a source lies: a file, a folder, or a URL that is read where it is."""
+        return source.file if is_url(source.file) else self.locate(source)
+
     def folders_beside(self, given: Path | None, folder: Path) -> SourceFolders:
         """Return where files named by a recipe in `folder` are looked for."""
         return dataclasses.replace(self._folders, given=given, recipe=folder)
 
+    @property
+    def genotypes_path(self) -> Path | str:
+        """Where the genotype store lies: a folder, or a URL."""
+        path = str(self._standing("genotypes")["path"])
+        return path if is_url(path) else self.part_path("genotypes")
+
     def part_path(self, part: str) -> Path:
-        """Return where a built part lies."""
-        standing = self._manifest().get(part)
+        """Return the folder of a built part; genotypes may lie elsewhere (`genotypes_path`)."""
+        # Relative to the folder of the family, so that a data folder can be moved
+        return self.folder / str(self._standing(part)["path"])
+
+    def _standing(self, part: str) -> dict[str, Any]:
+        """Return what `store.json` says of a part, refusing one that is not built."""
+        standing: dict[str, Any] | None = self._manifest().get(part)
         if standing is None:
             raise StoreLayoutError(
                 f"the {part} store of {self.recipe.name!r} is not built in {self.folder}; run "
                 f"'zarrbench store build {self.recipe_file}'"
             )
-        # Relative to the folder of the family, so that a data folder can be moved
-        return self.folder / str(standing["path"])
+        return standing
 
     def _simulate(self) -> None:
         simulation = self.recipe.simulate
@@ -289,12 +310,12 @@ class StoreFamily:
         """
         changed = provenance.differences(standing["recipe"], self._described(part))
         for source in self._sources(part):
-            path = self._folders.find(source)
+            path = source.file if is_url(source.file) else self._folders.find(source)
             known = standing["files"].get(source.file, {})
             if path is None or not known:
                 continue
-            if path.is_dir():
-                if provenance.folder_state(path) != known["sha256"]:
+            if isinstance(path, str) or path.is_dir():
+                if _state(path) != known["sha256"]:
                     changed.append(f"{source.file}: files in it were changed")
             elif _size(path) != known["size"]:
                 changed.append(f"{source.file}: {known['size']} -> {_size(path)} bytes")
@@ -319,30 +340,24 @@ class StoreFamily:
         build_reference(self.locate(recipe.source), place, recipe.contigs)
         return place, {"contigs": Reference(place).lengths}
 
-    def _build_genotypes(self) -> tuple[Path, dict[str, Any]]:
-        from zarrbench.genotypes.checks import check_genotypes
-
+    def _build_genotypes(self) -> tuple[Path | str, dict[str, Any]]:
         recipe = self.recipe.genotypes
-        source = self.locate(recipe.source)
-        if is_vcf_zarr(source):
-            place = source
+        source = self._place(recipe.source)
+        if isinstance(source, str) or is_vcf_zarr(source):
             if recipe.regions or recipe.samples is not None:
                 raise RecipeError(
                     f"{source} is VCF Zarr already and is used as it is; remove 'regions' and "
                     f"'samples' from the recipe of {self.recipe.name!r}"
                 )
-        else:
-            if recipe.index is not None:
-                self.locate(recipe.index)
-            samples = None if recipe.samples is None else _lines(self.locate(recipe.samples))
-            place = self.folder / "genotypes.vcz"
-            ingest(source, place, recipe.regions, samples)
+            return source, self._checked(source)
+        if recipe.index is not None:
+            self.locate(recipe.index)
+        samples = None if recipe.samples is None else _lines(self.locate(recipe.samples))
+        place = self.folder / "genotypes.vcz"
+        ingest(source, place, recipe.regions, samples)
         try:
-            store = GenotypeStore(place, self.reference.lengths)
-            checks = check_genotypes(store, self.reference, self.recipe.policies)
+            return place, self._checked(place)
         except Exception as error:
-            if place == source:
-                raise
             # A store that fails its check must not be trusted by a later run.
             remove(place)
             if not isinstance(error, ZarrbenchError):
@@ -350,7 +365,13 @@ class StoreFamily:
             # The sentence names what the user can correct.
             text = str(error).replace(f"the genotype store {place}", f"the VCF file {source}")
             raise type(error)(text.replace(str(place), str(source))) from error
-        return place, dataclasses.asdict(checks)
+
+    def _checked(self, place: Path | str) -> dict[str, Any]:
+        """Return the counts of a genotype store, refusing one that fails its check."""
+        from zarrbench.genotypes.checks import check_genotypes
+
+        store = GenotypeStore(place, self.reference.lengths)
+        return dataclasses.asdict(check_genotypes(store, self.reference, self.recipe.policies))
 
     def _build_genes(self) -> tuple[Path, dict[str, Any]]:
         genes = read_genes(self.locate(self.recipe.genes.source), list(self.reference.lengths))
@@ -393,32 +414,44 @@ class StoreFamily:
             )
         return manifest
 
-    def _record(self, part: str, place: Path, checks: dict[str, Any]) -> None:
-        files, modified = {}, {}
+    def _record(self, part: str, place: Path | str, checks: dict[str, Any]) -> None:
+        files: dict[str, dict[str, Any]] = {}
+        modified = {}
         for source in self._sources(part):
-            path = self.locate(source)
-            digest = provenance.file_sha256 if path.is_file() else provenance.folder_state
+            path = self._place(source)
+            if isinstance(path, str):
+                files[source.file] = {"size": None, "sha256": _state(path)}
+                continue
+            digest = provenance.file_sha256 if path.is_file() else _state
             files[source.file] = {"size": _size(path), "sha256": digest(path)}
             modified[source.file] = path.stat().st_mtime_ns
         manifest = {"format_version": FORMAT_VERSION, **self._manifest()}
         if part == "reference":  # what was checked against the one before
             manifest.pop("genotypes", None)
             manifest.pop("genes", None)
-        inside = place.is_relative_to(self.folder)
+        inside = isinstance(place, Path) and place.is_relative_to(self.folder)
         manifest[part] = {
-            "path": str(place.relative_to(self.folder) if inside else place),
+            "path": str(Path(place).relative_to(self.folder) if inside else place),
             "recipe": self._described(part),
             "files": files,
             "modified": modified,
             "checks": checks,
             "provenance": provenance.stamp(),
         }
+        self._write_manifest(manifest)
+
+    def _write_manifest(self, manifest: dict[str, Any]) -> None:
         write_text(self.folder / "store.json", json.dumps(manifest, indent=1))
 
 
 def open_stores(name: str | Path, data: Path | str = "data") -> StoreFamily:
     """Open the built stores of a recipe (a name or a YAML file) under a data folder."""
     return StoreFamily(find("stores", name), Path(data))
+
+
+def _state(place: Path | str) -> str:
+    """Return the state of a store of other people's making, in a folder or behind a URL."""
+    return url_state(place) if isinstance(place, str) else provenance.folder_state(place)
 
 
 def _size(path: Path) -> int | None:

@@ -13,9 +13,7 @@ import os
 import tempfile
 from pathlib import Path
 
-# What every library below reads once, when it is imported
-_THREADS = ("BLOSC_NTHREADS", "GVL_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS",
-            "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")  # fmt: skip
+from benchmarks.haplotypes import THREADS
 
 
 def main() -> None:
@@ -26,19 +24,18 @@ def main() -> None:
     arguments = parser.parse_args()
     use(arguments.threads)
 
-    from benchmarks.haplotypes import cohort, compare, tiles
+    from benchmarks.haplotypes import cohort, compare
 
     made = {"simulated": cohort.simulated, "real": cohort.real}
     for name in [arguments.cohort] if arguments.cohort else made:
         with tempfile.TemporaryDirectory() as folder:
             measured = made[name](Path(folder), arguments.sources)
             compare.run(measured, arguments.threads)
-            tiles.run(measured)
 
 
 def use(threads: int) -> None:
     """Hold this process and its children to so many threads and cores."""
-    os.environ.update(dict.fromkeys(_THREADS, str(threads)))
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
 
 

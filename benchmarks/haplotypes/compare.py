@@ -1,6 +1,9 @@
 """Contenders on one cohort: compared for equality, timed in rounds, and set against the goals."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -9,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.haplotypes import contenders, peers
+from benchmarks.haplotypes import THREADS, contenders, peers
 from benchmarks.haplotypes.cohort import Cohort
 from benchmarks.haplotypes.contenders import (
     CODES,
@@ -18,7 +21,11 @@ from benchmarks.haplotypes.contenders import (
     READING,
     Contender,
 )
+from benchmarks.haplotypes.tiles import TILING
 from zarrbench.genome.bases import Codes, encode
+from zarrbench.genotypes.policies import Policies
+from zarrbench.haplotypes.sequences import personal_window
+from zarrbench.haplotypes.tiles import tiles as find_tiles
 
 ROUNDS = 9
 
@@ -41,16 +48,17 @@ GOALS = tuple(
 
 
 def run(cohort: Cohort, threads: int) -> None:
-    """Print what every contender does with a cohort, and the ratios."""
+    """Print what every contender does with a cohort, the ratios, and what tiles cost."""
     everyone = assemble(cohort)
-    check(cohort, everyone)
-    timed = rounds(cohort, everyone)
-    for contender, (speeds, size) in zip(everyone, timed, strict=True):
+    equal = check(cohort, everyone)
+    found = rounds(cohort, everyone)
+    for contender, same, (speeds, size) in zip(everyone, equal, found, strict=True):
         speed = median(speeds)
         say(cohort, what=contender.what, contender=contender.name, threads=threads,
             haplotypes_per_second=round(speed), gigabytes_per_second=round(speed * size / 1e9, 2),
-        )  # fmt: skip
-    ratios(cohort, everyone, [speeds for speeds, _ in timed])
+            haplotypes_equal_to_ours=same)  # fmt: skip
+    ratios(cohort, everyone, [speeds for speeds, _ in found])
+    tiles(cohort)
 
 
 def say(cohort: Cohort, **found: Any) -> None:
@@ -59,11 +67,15 @@ def say(cohort: Cohort, **found: Any) -> None:
 
 def assemble(cohort: Cohort) -> list[Contender]:
     """Return all contenders that can run here, ours first, and say which cannot."""
-    everyone = [*contenders.zarrbench(cohort), *contenders.dense_numpy(cohort)]
-    everyone += contenders.copies()
+    buffers = contenders.buffers()
+    everyone = [
+        *contenders.zarrbench(cohort, buffers),
+        *contenders.dense_numpy(cohort, buffers),
+        *contenders.copies(buffers),
+    ]
     if peers.genvarloader_installed():
         for backend in peers.BACKENDS:
-            theirs, seconds = peers.genvarloader(cohort, backend)
+            theirs, seconds = peers.genvarloader(cohort, backend, buffers)
             everyone += theirs
             say(cohort, contender=f"GenVarLoader {backend}", ingest_seconds=round(seconds, 1))
     else:
@@ -75,20 +87,26 @@ def assemble(cohort: Cohort) -> list[Contender]:
     return everyone
 
 
-def check(cohort: Cohort, everyone: Sequence[Contender]) -> None:
-    """Compare the first haplotypes of windows with ours; this also warms everything up."""
+def check(cohort: Cohort, everyone: Sequence[Contender]) -> list[int | None]:
+    """Compare the first haplotypes of every window with ours; this also warms everything up.
+
+    Returns
+    -------
+    list of int or None
+        How many haplotypes of each contender were compared, and equal.
+    """
     ours = next(c for c in everyone if c.what == CODES)
-    compared = {}
+    compared: list[int | None] = [None if c.is_copy else 0 for c in everyone]
     for i, window in enumerate(cohort.windows):
         expected = next(ours.batches(i)).copy()
-        for contender in everyone:
-            if contender.is_copy or (i and contender.name == peers.CONSENSUS):
+        for k, contender in enumerate(everyone):
+            made = next(contender.batches(i))
+            if contender.is_copy:
                 continue
-            made = as_codes(next(contender.batches(i)))
-            if not np.array_equal(made, expected[: len(made)]):
+            if not np.array_equal(as_codes(made), expected[: len(made)]):
                 raise SystemExit(f"{contender.name} differs from {ours.name} in {window}")
-            compared[contender.name] = compared.get(contender.name, 0) + len(made)
-    say(cohort, haplotypes_equal_to_ours=compared)
+            compared[k] += len(made)
+    return compared
 
 
 def as_codes(batch: NDArray[Any]) -> Codes:
@@ -150,3 +168,40 @@ def ratios(cohort: Cohort, everyone: Sequence[Contender], speeds: Sequence[list[
 
 def _ratio(ours: Sequence[float], others: Sequence[float]) -> float:
     return median(a / b for a, b in zip(ours, others, strict=True))
+
+
+def tiles(cohort: Cohort) -> None:
+    """Print what the distinct tiles of one gene and of all cost, each in a process of its own."""
+    windows = cohort.windows
+    personal = personal_window(*cohort.open(), windows[0], Policies())
+    some = np.arange(0, personal.n_rows, 10)
+    rebuilt = find_tiles(personal, TILING).codes(some)
+    if not np.array_equal(rebuilt, personal.codes(some)):
+        raise SystemExit(f"tiles differ from sequences in {windows[0]}")
+    one, all_genes = (_tiles(cohort, n) for n in (1, len(windows)))
+    # The first gene of a process waits for compiled code to be loaded.
+    seconds = median(all_genes["seconds"][1:])
+    shared = {"what": "distinct tiles", "haplotypes": 2 * len(cohort.samples), "threads": 1}
+    for n, found in ((1, one), (len(windows), all_genes)):
+        peak, imports = found["peak_mib"], found["of_imports_mib"]
+        say(cohort, **shared, genes=n, first_gene_seconds=round(found["seconds"][0], 3),
+            peak_mib=round(peak), peak_mib_above_imports=round(peak - imports))  # fmt: skip
+    growth = all_genes["peak_mib"] / one["peak_mib"]
+    for name, value, goal in (
+        ("seconds_of_a_gene", seconds, 0.25),
+        ("peak_mib", all_genes["peak_mib"], 1024),
+        (f"peak_of_{len(windows)}_genes_to_1", growth, 1.25),
+    ):
+        say(cohort, **shared, **{name: round(value, 3)}, at_most=goal, reached=value <= goal)
+
+
+def _tiles(cohort: Cohort, n: int) -> dict[str, Any]:
+    """Run `benchmarks.haplotypes.tiles` on n genes, on one core."""
+    core = min(os.sched_getaffinity(0))
+    command = ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.haplotypes.tiles",
+               str(cohort.genotypes), str(cohort.reference), cohort.windows[0].contig,
+               *(str(window.start) for window in cohort.windows[:n])]  # fmt: skip
+    alone = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=alone)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

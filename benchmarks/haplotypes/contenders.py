@@ -1,12 +1,13 @@
 """Ways to make sequences, all with one interface: batches of 32 haplotypes of a window."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cyvcf2
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from benchmarks.haplotypes.cohort import LENGTH, Cohort
 from zarrbench.genome.bases import Codes, encode
@@ -20,6 +21,16 @@ DTYPES = {ONE_HOT: np.float32, ONE_HOT_BYTES: np.uint8}
 EYE = np.eye(5, 4)
 READ = "genotypes read before"
 READING = "region read included"
+
+
+# What every contender writes to that can write to a given buffer: by `what`
+Buffers = Mapping[str, NDArray[Any]]
+
+
+def buffers() -> Buffers:
+    shape = (BATCH, LENGTH)
+    one_hot = {what: np.zeros((*shape, 4), dtype) for what, dtype in DTYPES.items()}
+    return {CODES: np.zeros(shape, np.uint8), **one_hot}
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,10 @@ class Contender:
     is_copy: bool = False
 
 
-def zarrbench(cohort: Cohort) -> list[Contender]:
+def zarrbench(cohort: Cohort, buffers: Buffers) -> list[Contender]:
     """Return this project's ways, through the public API, with and without reading the stores."""
     genotypes, reference = cohort.open()
     kept: dict[int, PersonalWindow] = {}
-    one_hot = {what: np.empty((BATCH, LENGTH, 4), dtype) for what, dtype in DTYPES.items()}
-    codes = np.empty((BATCH, LENGTH), np.uint8)
 
     def read(i: int) -> PersonalWindow:
         return personal_window(genotypes, reference, cohort.windows[i], Policies())
@@ -73,15 +82,15 @@ def zarrbench(cohort: Cohort) -> list[Contender]:
         Contender(f"zarrbench, {place}{when}", what,
                   lambda i, get=get, make=make, out=out: batches(get(i), make, out))
         for what, make, place, out in (
-            *((what, PersonalWindow.one_hot, "", out) for what, out in one_hot.items()),
-            (CODES, PersonalWindow.codes, "reused buffer, ", codes),
+            *((what, PersonalWindow.one_hot, "", buffers[what]) for what in DTYPES),
+            (CODES, PersonalWindow.codes, "reused buffer, ", buffers[CODES]),
             (CODES, PersonalWindow.codes, "new memory, ", None),
         )
         for get, when in ((read_before, READ), (read, READING))
     ]  # fmt: skip
 
 
-def dense_numpy(cohort: Cohort) -> list[Contender]:
+def dense_numpy(cohort: Cohort, buffers: Buffers) -> list[Contender]:
     """Return plain NumPy: bool genotypes in memory, reference copied, ALT scattered."""
     _, reference = cohort.open()
     dense = [_dense(cohort, window) for window in cohort.windows]
@@ -97,14 +106,15 @@ def dense_numpy(cohort: Cohort) -> list[Contender]:
                 row[columns[has]] = bases[has]
             yield out[: len(of_batch)]
 
-    codes = np.empty((BATCH, LENGTH), np.uint8)
-    name = "plain NumPy, dense genotypes in memory"
-    ways = [(CODES, codes, np.arange(5, dtype=np.uint8))]
-    for what, dtype in DTYPES.items():
-        ways.append((what, np.empty((BATCH, LENGTH, 4), dtype), EYE.astype(dtype)))
+    of_code = {what: EYE.astype(dtype) for what, dtype in DTYPES.items()}
+    of_code[CODES] = np.arange(5, dtype=np.uint8)
     return [
-        Contender(name, what, lambda i, out=out, of_code=of_code: batches(i, out, of_code))
-        for what, out, of_code in ways
+        Contender(
+            "plain NumPy, dense genotypes in memory",
+            what,
+            partial(batches, out=buffers[what], of_code=of_code[what]),
+        )
+        for what in buffers
     ]
 
 
@@ -119,30 +129,21 @@ def _dense(cohort: Cohort, window: Window) -> tuple[NDArray[np.int64], Codes, ND
     return np.array(starts) - window.start, encode("".join(alternative)), carried.copy()
 
 
-def copies() -> list[Contender]:
+def copies(buffers: Buffers) -> list[Contender]:
     """Return the limits: memory copied, block by block of the same shape."""
+    blocks = {what: np.ones_like(out) for what, out in buffers.items()}
 
-    def reused(shape: tuple[int, ...], dtype: DTypeLike) -> Callable[[int], Iterator[NDArray]]:
-        block = np.random.default_rng(1).integers(0, 2, shape, np.uint8).astype(dtype)
-        out = np.empty_like(block)
-
-        def batches(_: int) -> Iterator[NDArray]:
-            for _ in range(16):
-                np.copyto(out, block)
-                yield out
-
-        return batches
-
-    def new(_: int) -> Iterator[NDArray]:
+    def reused(_: int, what: str) -> Iterator[NDArray[Any]]:
         for _ in range(16):
-            yield codes.copy()
+            np.copyto(buffers[what], blocks[what])
+            yield buffers[what]
 
-    codes = np.zeros((BATCH, LENGTH), np.uint8) + 1
+    def new(_: int) -> Iterator[NDArray[Any]]:
+        for _ in range(16):
+            yield blocks[CODES].copy()
+
     return [
-        *(
-            Contender("copy", what, reused((BATCH, LENGTH, 4), dtype), is_copy=True)
-            for what, dtype in DTYPES.items()
-        ),
-        Contender("copy, reused buffer", CODES, reused((BATCH, LENGTH), np.uint8), is_copy=True),
+        *(Contender("copy", what, partial(reused, what=what), is_copy=True) for what in DTYPES),
+        Contender("copy, reused buffer", CODES, partial(reused, what=CODES), is_copy=True),
         Contender("copy, new memory", CODES, new, is_copy=True),
     ]

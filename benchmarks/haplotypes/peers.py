@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.haplotypes.cohort import LENGTH, Cohort
-from benchmarks.haplotypes.contenders import BATCH, CODES, DTYPES, EYE, Contender
+from benchmarks.haplotypes.contenders import BATCH, CODES, DTYPES, EYE, Buffers, Contender
 from zarrbench.genome.bases import Codes, encode
 
 BACKENDS = ("vcf", "svar2", "svar")
@@ -31,7 +31,7 @@ def bcftools_installed() -> bool:
     return bool(shutil.which("bcftools") and shutil.which("samtools"))
 
 
-def genvarloader(cohort: Cohort, backend: str) -> tuple[list[Contender], float]:
+def genvarloader(cohort: Cohort, backend: str, buffers: Buffers) -> tuple[list[Contender], float]:
     """Return GenVarLoader's ways on one backend, and the seconds that its ingest took."""
     import seqpro
 
@@ -62,8 +62,8 @@ def genvarloader(cohort: Cohort, backend: str) -> tuple[list[Contender], float]:
 
     name = f"GenVarLoader {backend}"
     found = [Contender(f"{name} {BYTES}", CODES, letters)]
-    for what, dtype in DTYPES.items():
-        out = np.empty((BATCH, LENGTH, 4), dtype)
+    for what in DTYPES:
+        out = buffers[what]
         found += [
             Contender(f"{name} + {SEQPRO}", what, partial(by_seqpro, out=out), most=8 * BATCH),
             Contender(f"{name} + {TABLE}", what, partial(by_table, out=out), most=16 * BATCH),

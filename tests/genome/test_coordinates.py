@@ -20,12 +20,12 @@ TSS = 250_000
 
 def test_xpresso_window_of_a_plus_gene():
     window = model_window("chr1", TSS, "+", 10_500, 6_999, strand_aware=True)
-    assert window == Window("chr1", TSS - 7_000, TSS + 3_500)
+    assert window == Window("chr1", TSS - 7_000, TSS + 3_500, anchor=TSS - 1)
 
 
 def test_xpresso_window_of_a_minus_gene():
     window = model_window("chr1", TSS, "-", 10_500, 6_999, strand_aware=True)
-    assert window == Window("chr1", TSS - 3_501, TSS + 6_999, reverse=True)
+    assert window == Window("chr1", TSS - 3_501, TSS + 6_999, reverse=True, anchor=TSS - 1)
 
 
 @pytest.mark.parametrize("strand", ["+", "-"])

@@ -17,6 +17,7 @@ from zarr.storage import LocalStore, WrapperStore
 import zarrbench
 from zarrbench import ledger
 from zarrbench.errors import IncompleteCubeError, RecipeError, StorageError, StoreLayoutError
+from zarrbench.genome.genes import sel_gene
 from zarrbench.models.protocol import Track
 from zarrbench.predictions import cube as cube_module
 from zarrbench.predictions.cube import (
@@ -29,7 +30,6 @@ from zarrbench.predictions.cube import (
     finished_genes,
     open_cube,
     read_recipe,
-    sel_gene,
     sel_track,
     write_shard,
 )

@@ -75,9 +75,9 @@ def test_windows(planned, cohort, strand_aware):
     for row, gene in enumerate(plan.genes.gene.values):
         contig, tss, strand = cohort.genes.loc[gene, ["contig", "tss", "strand"]]
         if strand_aware and strand == "-":
-            assert plan.window(row) == Window(contig, tss + 20 - 64, tss + 20, True)
+            assert plan.window(row) == Window(contig, tss + 20 - 64, tss + 20, True, tss - 1)
         else:
-            assert plan.window(row) == Window(contig, tss - 21, tss - 21 + 64)
+            assert plan.window(row) == Window(contig, tss - 21, tss - 21 + 64, anchor=tss - 1)
 
 
 def test_tasks(planned):

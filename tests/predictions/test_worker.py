@@ -267,7 +267,7 @@ def test_predict_distinct_reads_windows_in_the_order_of_the_rows(planned, job_of
     personal = prepare(job, first_task(plan))
     values = predict_distinct(toy().load({}), personal, "ENSG1", {"x": Readout("raw_sum")})["x"]
     one_by_one = [
-        toy().load({}).predict(personal.codes(row, row + 1), "ENSG1").sum(axis=1)[0]
+        toy().load({}).predict(personal.codes([row]), "ENSG1").sum(axis=1)[0]
         for row in range(personal.n_rows)
     ]
     assert personal.n_rows > 4  # more than one batch

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from zarrbench.delimited import read_rows, reading_text
 from zarrbench.errors import ContigError, GeneTableError
 from zarrbench.genome.coordinates import map_contigs, tss_of_gene
+from zarrbench.recipes import resolve
 
 _GENE_FEATURES = frozenset({"gene", "ncRNA_gene", "pseudogene"})
 _PART_FEATURES = frozenset({"transcript", "exon"})
@@ -118,6 +119,18 @@ def unversioned(ids: Iterable[str]) -> NDArray[np.object_]:
     ENSG00000182378.10_PAR_Y becomes ENSG00000182378_PAR_Y and differs from the gene on X.
     """
     return np.array([_VERSIONED.sub(r"\1\2", gene_id) for gene_id in ids], dtype=object)
+
+
+def sel_gene(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """Select a gene by id (with or without version) or by name; ambiguity lists the candidates.
+
+    `dataset` is a cube or a gene store: it has the dim ``gene`` and names in ``gene_name``.
+    """
+    ids = [str(i) for i in dataset["gene"].values]
+    for candidate in (name, *unversioned([name])):
+        if candidate in ids:
+            return dataset.sel(gene=candidate)
+    return dataset.sel(gene=resolve(name, dataset["gene_name"].values, ids, "gene"))
 
 
 def _read(path: Path) -> list[_Gene]:

@@ -21,6 +21,7 @@ from zarrbench.genome.coordinates import Window, from_one_based
 from zarrbench.genome.reference import Reference
 from zarrbench.genotypes.policies import Policies
 from zarrbench.genotypes.store import GenotypeStore
+from zarrbench.remote import reading
 
 # Differs from every base code, N included: what lies beyond the end of a contig
 _NO_BASE = 255
@@ -66,6 +67,8 @@ def check_genotypes(
         For haploid calls.
     UnphasedGenotypeError
         For heterozygous calls without phase, unless the policy keeps VCF order.
+    SourceError
+        If a store behind a URL cannot be read.
     ReferenceMismatchError
         If more than a tenth of the REF alleles contradict the reference: it is of another build.
         Fewer are judged gene by gene, by ``max_ref_mismatch``; with that at 0 a single one is
@@ -118,22 +121,23 @@ def _count(store: GenotypeStore, reference: Reference) -> GenotypeChecks:
     dataset = store.dataset()
     genotype = dataset["call_genotype"].data
     alleles = sgkit.count_variant_alleles(dataset, merge=False)["variant_allele_count"].data
-    # Threads, not the run's cluster: this is a scan of one local store.
-    counted = dask.compute(
-        (genotype == -1).any(axis=-1).sum(),
-        _unphased_heterozygous(dataset).sum(),
-        # A lone "." is read as -1, -2: a missing call, not a haploid one.
-        ((genotype[..., 0] != -1) & (genotype[..., 1] == -2)).sum(),
-        alleles,
-        dataset["variant_contig"].data,
-        dataset["variant_position"].data,
-        dataset["variant_allele"].data,
-        scheduler="threads",
-    )
+    # Threads, not the run's cluster: this is a scan of one store.
+    with reading(store.path):
+        counted = dask.compute(
+            (genotype == -1).any(axis=-1).sum(),
+            _unphased_heterozygous(dataset).sum(),
+            # A lone "." is read as -1, -2: a missing call, not a haploid one.
+            ((genotype[..., 0] != -1) & (genotype[..., 1] == -2)).sum(),
+            alleles,
+            dataset["variant_contig"].data,
+            dataset["variant_position"].data,
+            dataset["variant_allele"].data,
+            scheduler="threads",
+        )
+        names = [str(name) for name in dataset["contig_id"].values]
     missing, unphased, haploid, alleles, contig, position, allele = counted
     called = alleles.sum(axis=1)
     common = (called > 0) & (called - alleles.max(axis=1) >= 0.05 * called)
-    names = [str(name) for name in dataset["contig_id"].values]
     per_contig = {n: int((contig == i).sum()) for i, n in enumerate(names)}
     mismatches = sum(
         _mismatches(position[contig == names.index(n)], allele[contig == names.index(n), 0],

@@ -45,7 +45,7 @@ CASES = {
     "symbolic_alleles": "alleles without a sequence (symbolic, breakend, *): skipped",
     "indel_alleles": "insertions and deletions on haplotypes: applied, the TSS keeps its place",
     "overlapping_alleles": "alleles on haplotypes that overlap an earlier one: skipped",
-    "removed_tss": "haplotypes without the TSS base: the next base to the right takes its place",
+    "removed_tss": "haplotypes without the TSS base: the next one, as read, takes its place",
     "merged_records": "records at a position that another record has too: merged",
     "ref_mismatches": "records whose REF contradicts the reference: skipped",
     "missing_alleles": "alleles without a call: treated as the policy says",

@@ -1,7 +1,7 @@
 """Reading a VCF Zarr store: as an sgkit dataset, and the records of one region fast.
 
 The field names are those of the VCF Zarr specification, which sgkit shares. Any such store is
-read as it is, Zarr format 2 or 3, whoever wrote it.
+read as it is, Zarr format 2 or 3, whoever wrote it, in a folder or behind a URL.
 """
 
 from collections.abc import Iterable
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from zarrbench.errors import StoreLayoutError
 from zarrbench.genome.coordinates import from_one_based, map_contigs
+from zarrbench.remote import is_url, reading
 from zarrbench.storage import quiet_zarr
 
 REQUIRED = ("sample_id", "contig_id", "variant_contig", "variant_position", "variant_allele",
             "call_genotype")  # fmt: skip
+OPTIONAL = ("call_genotype_phased", "region_index")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class GenotypeStore:
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
+        A folder, or a URL that fsspec reads, such as ``s3://bucket/cohort.vcz``.
     reference_contigs : iterable of str
         Names of the reference; the store's own are mapped to them (``1`` to ``chr1``).
 
@@ -60,30 +63,26 @@ class GenotypeStore:
         If the store lacks a field, is not diploid, or its records are not sorted.
     ContigError
         If its contig names cannot be mapped without doubt.
+    SourceError
+        If what lies behind a URL cannot be read, now or later.
     """
 
-    def __init__(self, path: Path, reference_contigs: Iterable[str]) -> None:
+    def __init__(self, path: Path | str, reference_contigs: Iterable[str]) -> None:
         self.path = path
-        self._arrays: dict[str, zarr.Array] = {}
-        try:
-            with quiet_zarr():
-                self._group = zarr.open_group(path, mode="r")
-        except (FileNotFoundError, ValueError, KeyError) as error:
-            raise StoreLayoutError(f"{path} cannot be opened as VCF Zarr: {error}") from error
-        absent = [name for name in REQUIRED if name not in self._group]
-        if absent:
-            raise StoreLayoutError(f"{path} is not VCF Zarr: it lacks {', '.join(absent)}")
-        shape = self._group["call_genotype"].shape
-        if len(shape) != 3 or shape[2] != 2:
-            raise StoreLayoutError(
-                f"{path} has call_genotype of shape {shape}, expected (variants, samples, 2): "
-                f"only diploid genotypes can be made into two haplotypes"
-            )
-        self.n_variants, n_samples = int(shape[0]), int(shape[1])
-        self.samples: list[str] = [str(s) for s in self._group["sample_id"][:]]
-        if len(self.samples) != n_samples:
-            raise StoreLayoutError(f"{path} names {len(self.samples)} samples for {n_samples}")
-        self._contigs = [str(c) for c in self._group["contig_id"][:]]
+        with reading(path):
+            self._arrays = _open_arrays(path)
+            shape = self._arrays["call_genotype"].shape
+            if len(shape) != 3 or shape[2] != 2:
+                raise StoreLayoutError(
+                    f"{path} has call_genotype of shape {shape}, expected (variants, samples, 2): "
+                    f"only diploid genotypes can be made into two haplotypes"
+                )
+            self.n_variants, n_samples = int(shape[0]), int(shape[1])
+            self.samples: list[str] = [str(s) for s in self._arrays["sample_id"][:]]
+            if len(self.samples) != n_samples:
+                raise StoreLayoutError(f"{path} names {len(self.samples)} samples for {n_samples}")
+            self._contigs = [str(c) for c in self._arrays["contig_id"][:]]
+            self._index = self._read_index()
         present = [self._contigs[i] for i in sorted(set(self._index[:, 1].tolist()))]
         self.contig_map = map_contigs(present, reference_contigs, f"the genotype store {path}")
         #: contigs that have records but no partner in the reference
@@ -99,7 +98,7 @@ class GenotypeStore:
         """Return the store as sgkit reads it, lazily."""
         import sgkit
 
-        with quiet_zarr():
+        with reading(self.path), quiet_zarr():
             return sgkit.load_dataset(str(self.path))
 
     def records(
@@ -124,7 +123,7 @@ class GenotypeStore:
             start = int(positions[0])
             rows, positions, alleles = self._reaching(contig, start, end)
         genotypes = self._rows("call_genotype", rows)
-        if "call_genotype_phased" in self._group:
+        if "call_genotype_phased" in self._arrays:
             phased = self._rows("call_genotype_phased", rows).astype(bool, copy=False)
         else:
             phased = np.zeros(genotypes.shape[:2], dtype=bool)
@@ -158,45 +157,39 @@ class GenotypeStore:
 
     def _rows(self, name: str, rows: NDArray[np.int64]) -> NDArray:
         """Read ascending rows of an array; each run of neighbouring chunks with one request."""
-        array = self._array(name)
+        array = self._arrays[name]
         if rows.size == 0:
             return array[:0]
         runs = np.split(rows, np.flatnonzero(np.diff(rows) > self._chunk) + 1)
         read = []
         for run in runs:
-            values = array[int(run[0]) : int(run[-1]) + 1]
+            with reading(self.path):
+                values = array[int(run[0]) : int(run[-1]) + 1]
             read.append(values if len(values) == run.size else values[run - run[0]])
         return read[0] if len(read) == 1 else np.concatenate(read)
 
-    @cached_property
-    def _index(self) -> NDArray[np.int64]:
-        """The region index, one row a chunk and contig.
+    def _read_index(self) -> NDArray[np.int64]:
+        """Return the region index, one row a chunk and contig.
 
         Columns: chunk, contig, first and last POS (1-based), and the last base that a record
         covers.
         """
-        if "region_index" in self._group:
-            index: NDArray[np.int64] = self._group["region_index"][:].astype(np.int64)
+        if "region_index" in self._arrays:
+            index: NDArray[np.int64] = self._arrays["region_index"][:].astype(np.int64)
             # Who filters or rechunks a store may leave the index of the old one in it.
             edges = np.append(np.arange(0, self.n_variants, self._chunk), self.n_variants)
             if np.array_equal(np.bincount(index[:, 0], weights=index[:, 5]), np.diff(edges)):
                 return index[:, :5]
         return self._scan()
 
-    def _array(self, name: str) -> zarr.Array:
-        """Open an array once: its metadata are read anew at every look into the group."""
-        if name not in self._arrays:
-            self._arrays[name] = self._group[name]
-        return self._arrays[name]
-
     @cached_property
     def _chunk(self) -> int:
-        return int(self._array("variant_position").chunks[0])
+        return int(self._arrays["variant_position"].chunks[0])
 
     def _scan(self) -> NDArray[np.int64]:
         """Make the region index of a store that has none, and check that it is sorted."""
-        contig = self._group["variant_contig"][:].astype(np.int64)
-        position = self._group["variant_position"][:].astype(np.int64)
+        contig = self._arrays["variant_contig"][:].astype(np.int64)
+        position = self._arrays["variant_position"][:].astype(np.int64)
         step = np.diff(contig)
         scattered = np.count_nonzero(step) >= max(1, np.unique(contig).size)
         if scattered or (np.diff(position)[step == 0] < 0).any():
@@ -207,11 +200,31 @@ class GenotypeStore:
         chunk = np.arange(position.size) // self._chunk
         starts = np.flatnonzero(np.diff(chunk, prepend=-1) | np.diff(contig, prepend=-1))
         ends = np.flatnonzero(np.diff(chunk, append=-1) | np.diff(contig, append=-1))
-        last = position + reference_lengths(self._group["variant_allele"][:]) - 1
+        last = position + reference_lengths(self._arrays["variant_allele"][:]) - 1
         furthest = np.maximum.reduceat(last, starts) if starts.size else last
         return np.stack(
             [chunk[starts], contig[starts], position[starts], position[ends], furthest], axis=1
         )
+
+
+def _open_arrays(path: Path | str) -> dict[str, zarr.Array]:
+    """Open what is read of a store: every look into a group costs requests."""
+    try:
+        with quiet_zarr():
+            group = zarr.open_group(path, mode="r")
+            found = {name: group.get(name) for name in (*REQUIRED, *OPTIONAL)}
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        advice = (
+            "; correct the URL or AWS_ENDPOINT_URL; a VCF must be downloaded, or converted to VCF "
+            "Zarr with 'vcf2zarr'"
+            if is_url(path)
+            else ""
+        )
+        raise StoreLayoutError(f"{path} cannot be opened as VCF Zarr: {error}{advice}") from error
+    absent = [name for name in REQUIRED if found[name] is None]
+    if absent:
+        raise StoreLayoutError(f"{path} is not VCF Zarr: it lacks {', '.join(absent)}")
+    return {name: array for name, array in found.items() if array is not None}
 
 
 def reference_lengths(alleles: NDArray) -> NDArray[np.int64]:

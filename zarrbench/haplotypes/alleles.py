@@ -70,7 +70,7 @@ def applicable(
     lengths = np.strings.str_len(letters)
     single = (lengths <= 1).all(axis=1)
     codes = _codes_of_letters(letters[single])
-    row, column = np.nonzero(codes[:, 1:] != OTHER)
+    row, column = np.nonzero((codes[:, 1:] != OTHER) & (codes[:, 1:] != codes[:, :1]))
     rows = np.flatnonzero(single)
     record = rows[row]
     plain = Alleles(

@@ -25,7 +25,8 @@ class Parts:
     Attributes
     ----------
     starts, ends, offsets, bases
-        As in `zarrbench.haplotypes.edits.Edits`; sorted, and none spans `anchor`.
+        As in `zarrbench.haplotypes.edits.Edits`; sorted, and none holds the base at
+        `anchor` together with another one.
     carried : bool (row, edit)
     anchor : int
         Index of the base that keeps its place, relative to the start of the window.

@@ -180,7 +180,7 @@ def edits(
             f"haplotypes: leave this contig out of the recipe"
         )
     _check_phase(genotypes, phased, here[used], window, policies, counts)
-    genotypes = genotypes.reshape(used.size, -1)
+    genotypes = genotypes.reshape(used.size, 2 * genotypes.shape[1])
     of_allele = np.searchsorted(used, alleles.record)
     called = genotypes if alleles.record.size == used.size else genotypes[of_allele]
     carried = called == alleles.index[:, None]

@@ -118,7 +118,8 @@ def personal_window(
 
     With ``indels: anchor_tss`` a sequence is rebuilt outwards from the anchor of the window, which
     keeps its index, and ends where it is full: a deletion brings in what lies beyond the window,
-    with the person's variants there.
+    with the person's variants there. Where the base of the anchor itself is removed, the next one
+    in the direction of reading takes its place.
 
     Parameters
     ----------
@@ -235,7 +236,7 @@ def distinct(found: Edits, codes: Codes, window: Window, before: int = 0) -> Per
     used = found.carried.any(axis=1)
     if not found.shifts[used].any():
         used &= found.inside
-    kept = found.take(np.flatnonzero(used)).split(anchor)
+    kept = found.take(np.flatnonzero(used)).split(anchor).split(anchor + 1)
     carried, inverse = _distinct_rows(kept.carried)
     parts = Parts(
         kept.starts,

@@ -7,7 +7,7 @@ task; inner chunks are short along `track`, so that one track over all genes rea
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +20,10 @@ from zarr.codecs import BloscCodec
 
 from zarrbench import ledger
 from zarrbench.errors import IncompleteCubeError, RecipeError, StoreLayoutError
-from zarrbench.genome.genes import unversioned
 from zarrbench.layouts import PREDICTIONS
 from zarrbench.models.protocol import Track
 from zarrbench.provenance import differences, fingerprint
-from zarrbench.recipes import nearest
+from zarrbench.recipes import resolve
 from zarrbench.storage import open_dataset, published, quiet_zarr, writing
 
 TRACK_CHUNK = 64
@@ -311,30 +310,9 @@ def finished_genes(path: Path) -> list[str]:
     return [name for name in names if all((name, number) in done for number in numbers)]
 
 
-def sel_gene(cube: xr.Dataset, name: str) -> xr.Dataset:
-    """Select a gene by id (with or without version) or by name; ambiguity lists the candidates."""
-    ids = [str(i) for i in cube["gene"].values]
-    for candidate in (name, *unversioned([name])):
-        if candidate in ids:
-            return cube.sel(gene=candidate)
-    return cube.sel(gene=_resolve(name, cube["gene_name"].values, ids, "gene"))
-
-
 def sel_track(cube: xr.Dataset, name: str) -> xr.Dataset:
     """Select a track by identifier or by description; ambiguity lists the candidates."""
     ids = [str(i) for i in cube["track"].values]
     if name in ids:
         return cube.sel(track=name)
-    return cube.sel(track=_resolve(name, cube["track_description"].values, ids, "track"))
-
-
-def _resolve(name: str, labels: Iterable[object], ids: Sequence[str], what: str) -> str:
-    texts = [str(label) for label in labels]
-    found = [i for i, text in zip(ids, texts, strict=True) if text == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise RecipeError(
-            f"{len(found)} {what}s are called {name!r}: choose one of {', '.join(found)}"
-        )
-    raise RecipeError(f"the cube has no {what} {name!r}{nearest(name, {*texts, *ids})}")
+    return cube.sel(track=resolve(name, cube["track_description"].values, ids, "track"))

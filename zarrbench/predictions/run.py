@@ -8,7 +8,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 
 from zarrbench import ledger, progress
 from zarrbench.clusters import check_slots, workers_of
-from zarrbench.errors import ClusterError
+from zarrbench.errors import ClusterError, SourceError
 from zarrbench.predictions.cube import check_recipe, create_cube, done_shards, finish_cube
 from zarrbench.predictions.plan import Plan, Task
 from zarrbench.predictions.worker import Job, failure, run_task, warm_up
@@ -50,8 +50,8 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
         If no worker offers the slot.
     ModelInputError
         If the model cannot be loaded; then nothing has been written.
-    StorageError
-        If the storage fails; finished shards are kept.
+    StorageError, SourceError
+        If the storage fails, or genotypes behind a URL; finished shards are kept.
     """
     if job.cube.exists():
         check_recipe(job.cube, plan.recipe)
@@ -67,6 +67,8 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
         bar.update(len(wanted) - len(todo))
         for task, result in _attempted(client, todo, job, slot):
             if isinstance(result, BaseException):
+                if isinstance(result, SourceError):
+                    raise result
                 storage = storage_failure(result, job.cube)
                 if storage is not None:
                     raise storage from result

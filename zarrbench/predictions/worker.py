@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zarrbench import ledger
-from zarrbench.errors import ModelInputError, StorageError
+from zarrbench.errors import ModelInputError, SourceError, StorageError
 from zarrbench.genome.reference import Reference
 from zarrbench.genotypes.policies import Policies
 from zarrbench.genotypes.store import GenotypeStore
@@ -33,7 +33,7 @@ class Job:
     """What all tasks of a run share. Small: paths and recipes, never data or networks."""
 
     cube: Path
-    genotypes: Path
+    genotypes: Path | str
     reference: Path
     policies: Policies
     model: LoadableModel
@@ -50,7 +50,8 @@ def run_task(job: Job, task: Task) -> ledger.Entry:
     """Predict one gene for one block of individuals, write the shard and its ledger entry.
 
     A failure of this gene becomes a ``failed`` entry, so that the others go on; what would hit
-    them all is raised: a failure of the storage, or a model that this process cannot load.
+    them all is raised: a failure of the storage, genotypes behind a URL that cannot be read any
+    more, or a model that this process cannot load.
     """
     began = time.perf_counter()
     # Outside the block below: a process that cannot load the model would fail every gene it gets.
@@ -61,7 +62,7 @@ def run_task(job: Job, task: Task) -> ledger.Entry:
         people = {name: values[personal.rows] for name, values in by_readout.items()}
         references = {name: v[personal.reference_row] for name, v in by_readout.items()}
         checksums = write_shard(job.cube, task.row, task.block, people, references)
-    except StorageError:
+    except (StorageError, SourceError):
         raise
     except Exception as error:
         entry = failure(job, task, error, time.perf_counter() - began)
@@ -129,7 +130,9 @@ def failure(job: Job, task: Task, error: BaseException, seconds: float = 0.0) ->
 
 
 @lru_cache(maxsize=2)
-def opened(genotypes: Path, reference: Path, recipe_hash: str) -> tuple[GenotypeStore, Reference]:
+def opened(
+    genotypes: Path | str, reference: Path, recipe_hash: str
+) -> tuple[GenotypeStore, Reference]:
     """Open the stores once in this process.
 
     The recipe's fingerprint is part of the key: a standing worker must not serve the store that

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import zarrbench
 from zarrbench import progress
-from zarrbench.errors import IncompleteCubeError, RecipeError, ZarrbenchError
+from zarrbench.errors import IncompleteCubeError, RecipeError, SourceError, ZarrbenchError
 from zarrbench.expression.samples import observed
 from zarrbench.genome.coordinates import Window, model_window
 from zarrbench.genotypes.policies import CASES, Policies
@@ -47,7 +47,7 @@ _GENES_A_TASK = 8
 class NullJob:
     """What all null tasks share."""
 
-    genotypes: Path
+    genotypes: Path | str
     reference: Path
     policies: Policies
     individuals: NDArray[np.int64]
@@ -203,7 +203,7 @@ def _nulls(
     """Compute the nulls of all genes of the cube on the cluster, in its order."""
     row_of = {sample: row for row, sample in enumerate(workspace.stores.genotypes.samples)}
     job = NullJob(
-        genotypes=workspace.stores.part_path("genotypes"),
+        genotypes=workspace.stores.genotypes_path,
         reference=workspace.stores.part_path("reference"),
         policies=parse(Policies, read_recipe(workspace.cube)["policies"], str(workspace.cube)),
         individuals=np.array([row_of[i] for i in measured["individual"].values], dtype=np.int64),
@@ -248,6 +248,8 @@ def _gene_null_or_reason(job: NullJob, gene: GeneNull) -> NullResult:
     """
     try:
         return _gene_null(job, gene)
+    except SourceError:  # genotypes behind a URL: of no gene in particular
+        raise
     except ZarrbenchError as error:
         undefined = np.full(job.null.draws, np.nan)
         return NullResult(gene.gene, undefined, 0.0, 0, 0, 0, dict.fromkeys(CASES, 0), str(error))

@@ -90,7 +90,7 @@ class Workspace:
     def job(self) -> Job:
         return Job(
             cube=self.cube,
-            genotypes=self.stores.part_path("genotypes"),
+            genotypes=self.stores.genotypes_path,
             reference=self.stores.part_path("reference"),
             policies=self.stores.recipe.policies,
             model=self.model,
