@@ -92,12 +92,12 @@ class Assembly:
         Parameters
         ----------
         rows : int64 (row,)
-        source : (base, ...)
+        source : (base,)
             The reference, `before` bases of it before the window.
         before : int
-        letters : (5, ...)
+        letters : (5,)
             What stands for each base code.
-        out : (row, base, ...)
+        out : (row, base)
         """
         for sequence, row in zip(out, rows.tolist(), strict=True):
             for to, start, size in self._stretches[row]:
