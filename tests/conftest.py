@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sys
+import urllib.parse
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pysam
 import pytest
+import requests
 from distributed import Client, LocalCluster
 
 from zarrbench.errors import ModelInputError
@@ -279,6 +281,84 @@ def family(cohort: Cohort) -> StoreFamily:
     family = StoreFamily(cohort.recipe, cohort.folder / "data")
     family.build()
     return family
+
+
+class S3:
+    """A bucket of an S3 server on this machine, and the requests that the server has answered."""
+
+    def __init__(self, endpoint: str, requests: list[tuple[str, str]]) -> None:
+        import boto3
+
+        self.endpoint, self.requests, self.bucket = endpoint, requests, "cohorts"
+        self.client = boto3.client("s3")
+        self.client.create_bucket(Bucket=self.bucket)
+
+    def put(self, folder: Path, name: str) -> str:
+        """Copy a folder into the bucket; return its URL."""
+        for path in folder.rglob("*"):
+            if path.is_file():
+                key = f"{name}/{path.relative_to(folder).as_posix()}"
+                self.client.put_object(Bucket=self.bucket, Key=key, Body=path.read_bytes())
+        return f"s3://{self.bucket}/{name}"
+
+    def read(self, name: str) -> list[str]:
+        """Return the sorted keys below `name` that were asked for since the last call."""
+        prefix = f"/{self.bucket}/{name}/"
+        keys = [path.removeprefix(prefix) for _, path in self.requests if path.startswith(prefix)]
+        self.requests.clear()
+        return sorted(keys)
+
+    @contextlib.contextmanager
+    def refusing(self) -> Generator[None, None, None]:
+        """Let the server refuse everybody's credentials."""
+        reset = f"{self.endpoint}/moto-api/reset-auth"
+        requests.post(reset, data="0", timeout=10)
+        try:
+            yield
+        finally:
+            requests.post(reset, data="inf", timeout=10)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Generator[S3, None, None]:
+    """An S3 server, with the environment that leads clients to it."""
+    from moto.moto_server.werkzeug_app import MotoRequestHandler
+    from moto.server import ThreadedMotoServer
+
+    answered: list[tuple[str, str]] = []
+
+    def log_request(self: MotoRequestHandler, *_: object) -> None:
+        answered.append((self.command, urllib.parse.unquote(self.path)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MotoRequestHandler, "log_request", log_request)
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        for variable in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_"))]:
+            patch.delenv(variable)
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "reader")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_MAX_ATTEMPTS", "1")
+        try:
+            yield S3(f"http://{host}:{port}", answered)
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def s3_client_afresh(s3: S3) -> Generator[None, None, None]:
+    """Let every client read the environment anew, for a test that changes it."""
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()
+    yield
+    S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")
