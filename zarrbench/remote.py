@@ -7,6 +7,7 @@ Endpoint, region and credentials are found as every S3 client finds them: in the
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from zarrbench.errors import SourceError, ZarrbenchError
 from zarrbench.provenance import fingerprint
@@ -22,6 +23,12 @@ _CREDENTIALS = (
 def is_url(place: Path | str) -> bool:
     """Whether a place is a URL, not a path."""
     return isinstance(place, str) and "://" in place
+
+
+def storage_options(place: Path | str) -> dict[str, Any] | None:
+    """Return what fsspec is told about a place: None but for S3."""
+    # Else s3fs asks for the size of every object before it asks for the object.
+    return {"max_concurrency": 1} if str(place).startswith(("s3://", "s3a://")) else None
 
 
 @contextlib.contextmanager

@@ -93,6 +93,8 @@ def test_good_genotypes_are_counted(tmp_path, check, write_vcf, reference, by_ha
     assert checks == GenotypeChecks(
         n_variants=9,
         n_snvs=4,  # of which one on the decoy; REF is N in the fifth
+        n_indels=2,
+        n_symbolic=1,
         n_samples=2,
         contigs={"chr1": 6, "chr2": 2},
         contig_map={"1": "chr1", "2": "chr2"},
@@ -153,6 +155,25 @@ def test_one_wrong_ref_is_refused_unless_some_are_allowed(check):
     with pytest.raises(ReferenceMismatchError, match=r"1 of 20 REF .*bcftools norm"):
         check(records)
     assert check(records, Policies(max_ref_mismatch=1)).n_ref_mismatches == 1
+
+
+def test_all_of_ref_must_fit_where_indels_are_applied(check):
+    # chr2 is all T
+    records = [*mismatching(0, of=18), ("chr2", 19, "TTTT", "T", "0|1 0|0")]
+    records += [("chr2", 24, "TTG", "T", "0|1 0|0")]
+    assert check(records).n_ref_mismatches == 0
+    with pytest.raises(ReferenceMismatchError, match=r"1 of 20 REF .*bcftools norm"):
+        check(records, Policies(indels="anchor_tss"))
+    allowed = Policies(indels="anchor_tss", max_ref_mismatch=1)
+    checks = check(records, allowed)
+    assert (checks.n_ref_mismatches, checks.n_indels) == (1, 2)
+
+
+def test_alleles_without_a_sequence_are_counted(check):
+    alternatives = ["<DEL>", "C,<INS>", "*", "C,*", "A[chr2:7[", "]chr2:7]A", "C,G"]
+    records = [("chr1", 1, "A", alts, "0|1 0|0") for alts in alternatives]
+    checks = check(records)
+    assert (checks.n_symbolic, checks.n_indels, checks.n_snvs) == (6, 0, 1)
 
 
 @pytest.mark.parametrize("allowed", [0, 100])

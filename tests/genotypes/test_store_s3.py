@@ -3,21 +3,21 @@
 import sys
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
 import zarr
 from bio2zarr import vcf as vcf2zarr
+from fsspec.registry import _registry
 
 from zarrbench.errors import SourceError, StoreLayoutError
 from zarrbench.genotypes.store import GenotypeStore, Records
 
 pytestmark = pytest.mark.network
 
-N, CHUNK = 120, 7
+N, CHUNK = 60, 7
 RNG = np.random.default_rng(5)
-CONTIG = np.repeat([0, 1], [70, 50])
-POSITIONS = np.concatenate([np.sort(RNG.choice(np.arange(1, 3000), n, False)) for n in (70, 50)])
+CONTIG = np.repeat([0, 1], [35, 25])
+POSITIONS = np.concatenate([np.sort(RNG.choice(np.arange(1, 3000), n, False)) for n in (35, 25)])
 SAMPLES = [f"P{i}" for i in range(8)]
 
 
@@ -63,7 +63,7 @@ def make(vcf: Path, path: Path, zarr_format: int, consolidated: bool) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["2", "2 consolidated", "3", "3 consolidated"])
+@pytest.fixture(scope="module", params=["2", "2 consolidated", "3"])
 def pair(request, s3, vcf, tmp_path_factory) -> Pair:
     path = tmp_path_factory.mktemp("s3") / "cohort.vcz"
     make(vcf, path, int(request.param[0]), "consolidated" in request.param)
@@ -196,7 +196,7 @@ class TestNoAccess:
 
     def test_for_a_malformed_endpoint(self, kept, monkeypatch):
         monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
-        with pytest.raises(StoreLayoutError, match="Invalid endpoint: .*; correct .*AWS_ENDPOINT_"):
+        with pytest.raises(StoreLayoutError, match=r"Invalid endpoint: .*; correct .*AWS_"):
             kept.remote  # noqa: B018
 
     def test_to_refused_credentials(self, kept, s3):
@@ -213,6 +213,6 @@ class TestNoAccess:
 
     def test_without_the_extra(self, kept, monkeypatch):
         monkeypatch.setitem(sys.modules, "s3fs", None)
-        monkeypatch.delitem(fsspec.registry._registry, "s3")
+        monkeypatch.delitem(_registry, "s3")
         with pytest.raises(SourceError, match=r"Install s3fs .*pip install 'zarrbench\[s3\]'"):
             kept.remote  # noqa: B018

@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import sgkit
 import xarray as xr
+from numpy.typing import NDArray
 
 from zarrbench.errors import (
     ContigError,
@@ -31,12 +32,16 @@ _NO_BASE = 255
 class GenotypeChecks:
     """Counts over a whole genotype store.
 
-    `n_snvs` counts records whose alleles are all single bases, `call_rate` is the share of calls
+    `n_snvs` counts records whose alleles are all single bases, `n_indels` those with an allele of
+    another length than REF, `n_symbolic` those with an allele without a sequence (``<DEL>``, a
+    breakend, ``*``), `call_rate` is the share of calls
     without a missing allele, and a common variant has a minor allele frequency of 0.05 or more.
     """
 
     n_variants: int
     n_snvs: int
+    n_indels: int
+    n_symbolic: int
     n_samples: int
     contigs: dict[str, int]
     contig_map: dict[str, str]
@@ -54,8 +59,8 @@ def check_genotypes(
 ) -> GenotypeChecks:
     """Count what matters in a genotype store and refuse what the policies refuse.
 
-    REF alleles of every record (its first base) are compared with the reference; a record beyond
-    the end of its contig counts as a mismatch.
+    REF alleles of every record (its first base; all of them with ``indels: anchor_tss``) are
+    compared with the reference; a record beyond the end of its contig counts as a mismatch.
 
     Raises
     ------
@@ -74,7 +79,7 @@ def check_genotypes(
         Fewer are judged gene by gene, by ``max_ref_mismatch``; with that at 0 a single one is
         refused here.
     """
-    checks = _count(store, reference)
+    checks = _count(store, reference, policies)
     where = f"the genotype store {store.path}"
     if not store.contigs and store.n_variants:
         raise ContigError(
@@ -117,7 +122,7 @@ def _refuse_mismatches(checks: GenotypeChecks, policies: Policies, where: str) -
         )
 
 
-def _count(store: GenotypeStore, reference: Reference) -> GenotypeChecks:
+def _count(store: GenotypeStore, reference: Reference, policies: Policies) -> GenotypeChecks:
     dataset = store.dataset()
     genotype = dataset["call_genotype"].data
     alleles = sgkit.count_variant_alleles(dataset, merge=False)["variant_allele_count"].data
@@ -139,15 +144,20 @@ def _count(store: GenotypeStore, reference: Reference) -> GenotypeChecks:
     called = alleles.sum(axis=1)
     common = (called > 0) & (called - alleles.max(axis=1) >= 0.05 * called)
     per_contig = {n: int((contig == i).sum()) for i, n in enumerate(names)}
-    mismatches = sum(
-        _mismatches(position[contig == names.index(n)], allele[contig == names.index(n), 0],
-                    target, reference)
-        for n, target in store.contig_map.items()
-    )  # fmt: skip
+    # Only where insertions and deletions are applied do the further bases of REF matter.
+    used = None if policies.indels == "anchor_tss" else 1
+    refs = np.array([str(ref)[:used] or "N" for ref in allele[:, 0]], dtype=object)
+    mismatches = 0
+    for name, target in store.contig_map.items():
+        rows = np.flatnonzero(contig == names.index(name))
+        mismatches += _mismatches(position[rows], list(refs[rows]), target, reference)
+    n_indels, n_symbolic = _count_indels(allele.astype(np.dtypes.StringDType()))
     calls = store.n_variants * len(store.samples)
     return GenotypeChecks(
         n_variants=store.n_variants,
         n_snvs=_count_snvs(allele.astype(object)),
+        n_indels=n_indels,
+        n_symbolic=n_symbolic,
         n_samples=len(store.samples),
         contigs={target: per_contig[n] for n, target in store.contig_map.items()},
         contig_map=dict(store.contig_map),
@@ -171,29 +181,41 @@ def _unphased_heterozygous(dataset: xr.Dataset) -> da.Array:
     return heterozygous & ~dataset["call_genotype_phased"].data
 
 
-def _count_snvs(alleles: np.ndarray) -> int:
+def _count_snvs(alleles: NDArray) -> int:
     base = np.isin(alleles, list("ACGTacgt"))
     only_bases = (base | (alleles == "")).all(axis=1)
     return int((only_bases & base[:, 1:].any(axis=1)).sum())
 
 
-def _mismatches(positions: np.ndarray, refs: np.ndarray, contig: str, reference: Reference) -> int:
-    """Count REF alleles whose first base is not the reference's."""
+def _count_indels(alleles: NDArray) -> tuple[int, int]:
+    """Count records with an allele of another length than REF, and with one without a sequence."""
+    lengths = np.strings.str_len(alleles)
+    symbolic = (alleles == "*") | (np.strings.startswith(alleles, "<"))
+    for mark in "[]":  # breakends
+        symbolic |= np.strings.find(alleles, mark) >= 0
+    changes = (lengths > 0) & (lengths != lengths[:, :1]) & ~symbolic
+    return int(changes.any(axis=1).sum()), int(symbolic.any(axis=1).sum())
+
+
+def _mismatches(positions: NDArray, refs: list[str], contig: str, reference: Reference) -> int:
+    """Count the REF alleles that are not what the reference has there."""
     if positions.size == 0:
         return 0
-    zero_based = from_one_based(positions)
-    first = encode("".join(str(ref)[:1] or "N" for ref in refs))
-    count = 0
+    lengths = np.array([len(ref) for ref in refs])
+    record = np.repeat(np.arange(lengths.size), lengths)
+    within = np.arange(record.size) - (np.cumsum(lengths) - lengths)[record]
+    zero_based, bases = from_one_based(positions)[record] + within, encode("".join(refs))
+    wrong = np.zeros(lengths.size, dtype=bool)
     step = 1 << 24
     for start in range(int(zero_based.min()) // step * step, int(zero_based.max()) + 1, step):
-        inside = (zero_based >= start) & (zero_based < start + step)
-        if not inside.any():
+        inside = np.flatnonzero((zero_based >= start) & (zero_based < start + step))
+        if inside.size == 0:
             continue
         stop = max(start, min(start + step, reference.lengths[contig]))
         codes = np.full(step, _NO_BASE, dtype=np.uint8)
         codes[: stop - start] = reference.codes(Window(contig, start, stop))
-        count += int((codes[zero_based[inside] - start] != first[inside]).sum())
-    return count
+        wrong[record[inside[codes[zero_based[inside] - start] != bases[inside]]]] = True
+    return int(wrong.sum())
 
 
 def _example_unphased(store: GenotypeStore) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from zarrbench.errors import StoreLayoutError
 from zarrbench.genome.coordinates import from_one_based, map_contigs
-from zarrbench.remote import is_url, reading
+from zarrbench.remote import is_url, reading, storage_options
 from zarrbench.storage import quiet_zarr
 
 REQUIRED = ("sample_id", "contig_id", "variant_contig", "variant_position", "variant_allele",
@@ -99,7 +99,7 @@ class GenotypeStore:
         import sgkit
 
         with reading(self.path), quiet_zarr():
-            return sgkit.load_dataset(str(self.path))
+            return sgkit.load_dataset(str(self.path), storage_options(self.path))
 
     def records(
         self, contig: str, start: int, end: int, individuals: NDArray[np.int64] | None = None
@@ -211,7 +211,7 @@ def _open_arrays(path: Path | str) -> dict[str, zarr.Array]:
     """Open what is read of a store: every look into a group costs requests."""
     try:
         with quiet_zarr():
-            group = zarr.open_group(path, mode="r")
+            group = zarr.open_group(path, mode="r", storage_options=storage_options(path))
             found = {name: group.get(name) for name in (*REQUIRED, *OPTIONAL)}
     except (FileNotFoundError, ValueError, KeyError) as error:
         advice = (

@@ -141,11 +141,12 @@ def assemble(parts: Parts) -> Assembly:
 
     edit = np.repeat(np.arange(n_edits), sizes)
     place = parts.starts[edit] + np.arange(edit.size) - parts.offsets[edit]
-    of_base = parts.carried if edit.size == n_edits else parts.carried[:, edit]
+    of_base = parts.carried if (sizes == 1).all() else parts.carried[:, edit]
     row, base = np.nonzero(of_base)
     to, codes = place[base], parts.bases[base]
     if breaks.size:
         to += moved[row, np.searchsorted(breaks, edit)[base]]
+    if breaks.size or place.min(initial=0) < 0 or place.max(initial=0) >= parts.length:
         visible = (to >= 0) & (to < parts.length)
         row, to, codes = row[visible], to[visible], codes[visible]
 

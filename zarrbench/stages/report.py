@@ -94,6 +94,7 @@ def _facts(
         "Genotypes": {
             "variants by contig": contigs,
             "SNVs": f"{checks['n_snvs']:,}",
+            "insertions and deletions": f"{checks['n_indels']:,}",
             "variants with MAF of 5 % or more": f"{checks['n_common_variants']:,}",
             "call rate": f"{checks['call_rate']:.4%}",
             "REF alleles that contradict the reference": f"{checks['n_ref_mismatches']:,}",
