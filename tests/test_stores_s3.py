@@ -11,12 +11,7 @@ import pytest
 import yaml
 import zarr
 
-from zarrbench.errors import (
-    RecipeError,
-    SourceError,
-    StoreLayoutError,
-    UnphasedGenotypeError,
-)
+from zarrbench.errors import RecipeError, SourceError, StoreLayoutError, UnphasedGenotypeError
 from zarrbench.stores import PARTS, StoreFamily
 
 pytestmark = pytest.mark.network
@@ -90,7 +85,6 @@ def test_only_other_content_is_a_change(place, s3):
 
 def test_a_store_that_is_gone(place, s3):
     place.family.build()
-    place.rewrite(lambda r: r.update(genotypes={"source": place.url}))
     listed = s3.client.list_objects_v2(Bucket=s3.bucket, Prefix=place.name)["Contents"]
     s3.client.delete_objects(
         Bucket=s3.bucket, Delete={"Objects": [{"Key": item["Key"]} for item in listed]}
@@ -102,8 +96,9 @@ def test_a_store_that_is_gone(place, s3):
 def test_a_store_that_fails_its_check_is_left_alone(place, family, s3, tmp_path):
     theirs = shutil.copytree(family.part_path("genotypes"), tmp_path / "theirs.vcz")
     zarr.open_group(theirs, mode="r+")["call_genotype_phased"][:] = False
-    s3.put(theirs, place.name)
-    with pytest.raises(UnphasedGenotypeError, match=f"the genotype store {place.url} has"):
+    url = s3.put(theirs, "unphased.vcz")
+    place.rewrite(lambda r: r["genotypes"].update(source=url))
+    with pytest.raises(UnphasedGenotypeError, match=f"the genotype store {url} has .* at chr1:"):
         place.family.build()
     assert set(place.family.facts()) == {"reference"}
 
@@ -123,7 +118,9 @@ def test_only_vcf_zarr_may_be_remote(place, family, s3):
     vcf = family.recipe_file.parent / "cohort.vcf.gz"
     s3.client.upload_file(str(vcf), s3.bucket, "cohort.vcf.gz")
     place.rewrite(lambda r: r["genotypes"].update(source=f"s3://{s3.bucket}/cohort.vcf.gz"))
-    with pytest.raises(StoreLayoutError, match="a VCF must be downloaded, or converted .*vcf2zarr"):
+    with pytest.raises(
+        StoreLayoutError, match=r"a VCF must be downloaded, or converted .*vcf2zarr"
+    ):
         place.family.build()
     place.rewrite(lambda r: r["reference"].update(source=f"s3://{s3.bucket}/reference.fa"))
     with pytest.raises(SourceError, match=r"reference\.fa is a URL, .*download it and give its pa"):
@@ -191,8 +188,6 @@ def test_a_whole_run_in_processes(s3, tmp_path):
     tables = [(tmp_path / "data" / n / "genes.tsv").read_text() for n in ("remote", "local")]
     assert tables[0] == tables[1]
     assert json.loads(remote.stdout)["genes"] == 4
-    again = run("remote", "--sources", str(stores / "sources"))
-    assert again.returncode == 0, again.stderr
     with s3.refusing():
         refused = run("remote", "--sources", str(stores / "sources"))
     assert refused.returncode == 2

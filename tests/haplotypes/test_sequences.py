@@ -1,86 +1,475 @@
-import csv
-import random
-import subprocess
 from pathlib import Path
+from unittest import mock
 
 import cyvcf2
 import numpy as np
 import pyfaidx
-import pysam
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from zarrbench.errors import ReferenceMismatchError
-from zarrbench.genome.bases import OTHER, decode, encode, reverse_complement
-from zarrbench.genome.coordinates import Window, model_window
+from zarrbench.genome.bases import ONE_HOT, OTHER, decode, encode, reverse_complement
+from zarrbench.genome.coordinates import Window
 from zarrbench.genome.reference import Reference, build_reference
 from zarrbench.genotypes.ingest import ingest
 from zarrbench.genotypes.policies import CASES, Policies
 from zarrbench.genotypes.store import GenotypeStore
-from zarrbench.haplotypes.sequences import PersonalWindow, distinct, personal_window
-from zarrbench.haplotypes.substitutions import Substitutions
+from zarrbench.haplotypes import sequences
+from zarrbench.haplotypes.alleles import trimmed
+from zarrbench.haplotypes.content import Catalogue, Content
+from zarrbench.haplotypes.sequences import PersonalWindow, personal_window, whole_region, window_edits
 from zarrbench.simulation import Simulation, simulate
 
 POLICIES = Policies()
-CHR22 = "reference/chr22_1-22000000.hg19.fa.gz"
-GEUVADIS = "genotypes/geuvadis_eur358.chr22_16-22Mb.hg19.vcf.gz"
-PHASE1 = "genotypes/1kg_phase1_1092.chr22_16.05-17.80Mb.hg19.vcf.gz"
+ANCHORED = Policies(indels="anchor_tss")
 
 
-def random_window(
-    individuals: int = 30, sites: int = 12, length: int = 200, reverse: bool = False
-) -> tuple[PersonalWindow, np.ndarray]:
-    """A window with few founder haplotypes, and all its haplotypes, forward and one by one."""
-    rng = np.random.default_rng(sites)
-    reference = rng.integers(0, 4, length).astype(np.uint8)
-    columns = np.sort(rng.choice(length, sites, replace=False))
-    founders = rng.integers(0, 5, (9, sites)).astype(np.uint8)
-    bases = founders[rng.integers(0, 9, (individuals, 2))].transpose(2, 0, 1)
-    everyone = np.tile(reference, (individuals, 2, 1))
-    everyone[:, :, columns] = bases.transpose(1, 2, 0)
-    dosage = np.zeros((sites, individuals), dtype=np.int8)
-    found = Substitutions(columns, bases, dosage, dict.fromkeys(CASES, 0))
-    return distinct(found, reference, Window("chr1", 0, length, reverse)), everyone
+@pytest.fixture(scope="module")
+def random_window(make_contig):
+    """Make a window with few founder haplotypes, and all its haplotypes, forward, one by one."""
+
+    def make(
+        individuals: int = 30, sites: int = 12, length: int = 200, reverse: bool = False
+    ) -> tuple[PersonalWindow, np.ndarray]:
+        rng = np.random.default_rng(sites)
+        reference = rng.integers(0, 4, length).astype(np.uint8)
+        columns = np.sort(rng.choice(length, sites, replace=False))
+        founders = rng.integers(-1, 4, (9, sites))
+        calls = founders[rng.integers(0, 9, (individuals, 2))].transpose(2, 0, 1)
+        everyone = np.tile(reference, (individuals, 2, 1))
+        written = []
+        for column, call in zip(columns.tolist(), calls, strict=True):
+            alleles = np.roll(np.arange(4), -int(reference[column]))  # REF first
+            written.append((column, list(decode(alleles.astype(np.uint8))), call))
+            everyone[:, :, column] = np.where(call < 0, OTHER, alleles[call])
+        contig = make_contig(decode(reference), written, individuals)
+        window = Window("chr1", 0, length, reverse)
+        return personal_window(contig, contig, window, Policies(missing="zeros")), everyone
+
+    return make
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("sites", [0, 1, 12])
-def test_distinct_rows_rebuild_every_haplotype(sites, reverse):
+def test_distinct_rows_rebuild_every_haplotype(random_window, sites, reverse):
     personal, everyone = random_window(sites=sites, reverse=reverse)
     oriented = reverse_complement(everyone) if reverse else everyone
     np.testing.assert_array_equal(personal.codes()[personal.rows], oriented)
     np.testing.assert_array_equal(personal.haplotype(3, 1), oriented[3, 1])
-    different = {row.tobytes() for row in everyone.reshape(-1, 200)}
+    different = {row.tobytes() for row in oriented.reshape(-1, 200)}
     assert personal.n_distinct_haplotypes == len(different)
     assert personal.n_rows == len(different | {personal.reference.tobytes()})
-    assert len({row.tobytes() for row in personal.alleles}) == personal.n_rows
+    assert len({row.tobytes() for row in personal.codes()}) == personal.n_rows
+    assert personal.rows.dtype == np.int32
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
-def test_batches_are_parts_of_the_whole(size, reverse):
+def test_batches_are_parts_of_the_whole(random_window, size, reverse):
     personal, _ = random_window(reverse=reverse)
     starts = range(0, personal.n_rows, size)
-    batches = [personal.codes(start, start + size) for start in starts]
+    batches = [personal.codes(slice(start, start + size)) for start in starts]
     assert all(batch.shape == (len(batch), 200) for batch in batches)
     assert all(batch.dtype == np.uint8 for batch in batches)
     np.testing.assert_array_equal(np.concatenate(batches), personal.codes())
-    assert personal.codes(personal.n_rows).shape == (0, 200)
+    assert personal.codes(slice(personal.n_rows, None)).shape == (0, 200)
+    chosen = [4, 0, 4]
+    np.testing.assert_array_equal(personal.codes(chosen), personal.codes()[chosen])
+    out = np.full((3, 200), 9, dtype=np.uint8)
+    assert personal.codes(np.array(chosen), out) is out
+    np.testing.assert_array_equal(out, personal.codes()[chosen])
 
 
-def test_the_reference_is_always_a_row():
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
+def test_one_hot_is_that_of_the_codes(random_window, reverse, dtype):
+    personal, _ = random_window(reverse=reverse)
+    expected = ONE_HOT[personal.codes()]
+    assert (expected.sum(axis=2) == 0).any()
+    assert personal.one_hot().dtype == np.float32
+    found = personal.one_hot(dtype=dtype)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(personal.one_hot([3, 1], dtype=dtype), expected[[3, 1]])
+    out = np.full((2, 200, 4), 7, dtype=dtype)
+    assert personal.one_hot(slice(1, 3), out) is out
+    np.testing.assert_array_equal(out, expected[1:3])
+
+
+def test_the_reference_is_always_a_row(random_window):
     personal, _ = random_window()
     row = personal.reference_row
-    np.testing.assert_array_equal(personal.codes(row, row + 1)[0], personal.reference)
+    np.testing.assert_array_equal(personal.codes([row])[0], personal.reference)
     assert row not in personal.rows
     assert personal.n_rows == personal.n_distinct_haplotypes + 1
     nothing, _ = random_window(sites=0)
     assert (nothing.n_rows, nothing.n_distinct_haplotypes, nothing.reference_row) == (1, 1, 0)
 
 
-def test_making_sequences_leaves_the_window_as_it_is():
+def test_making_sequences_leaves_the_window_as_it_is(random_window):
     personal, _ = random_window()
     personal.codes()[:] = OTHER
     assert OTHER not in personal.reference
+
+
+# --- anchored windows -----------------------------------------------------------------------------
+
+BASES = st.sampled_from("ACGT")
+
+
+@st.composite
+def cohorts(draw, letters="ACGT"):
+    """A short contig, records of any kind that often overlap, and a window around its TSS."""
+    sequence = draw(st.text(letters, min_size=8, max_size=40))
+    n, individuals = len(sequence), draw(st.integers(1, 3))
+    tss = draw(st.integers(0, n - 1))
+    written = []
+    for position in sorted(draw(st.lists(st.integers(0, n - 1), max_size=9))):
+        ref = sequence[position : position + draw(st.sampled_from([1, 1, 1, 2, 3, 6, 12]))]
+        insertion = st.text(letters, max_size=4).map(lambda text, ref=ref: ref + text)
+        deletion = st.integers(1, len(ref)).map(lambda size, ref=ref: ref[:size])
+        one = st.sampled_from(letters).map(lambda base, ref=ref: base + ref[1:])
+        other = st.text(letters, min_size=1, max_size=5)
+        alts = draw(st.lists(st.one_of(insertion, deletion, one, other), min_size=1, max_size=2))
+        allele = st.integers(0, len(alts))
+        call = st.tuples(allele, allele)
+        calls = draw(st.lists(call, min_size=individuals, max_size=individuals))
+        written.append((position, [ref, *alts], calls))
+    start = draw(st.integers(tss - 15, tss))
+    end = draw(st.integers(tss + 1, tss + 15))
+    window = Window("chr1", start, end, draw(st.booleans()), anchor=tss)
+    return sequence, written, individuals, window
+
+
+def plain(contig, individual: int, haplotype: int, window: Window) -> tuple[str, int, bool]:
+    """One sequence as read, alleles that overlap an earlier one, and whether it lacks the TSS."""
+    own, added = list(contig.sequence), [""] * (len(contig.sequence) + 1)
+    frozen, inserted, skipped = -1, False, 0
+    for position, (ref, *alts), calls in contig.written:
+        allele = ([ref, *alts])[calls[individual][haplotype]]
+        if allele == ref:
+            continue
+        first, size, text = trimmed(ref, allele)
+        follows = ref[0] == allele[0] and (size == 0 or not text)
+        if position < frozen or (position == frozen and (inserted or not follows)):
+            skipped += position < window.end and position + len(ref) > window.start
+            continue
+        start = position + first
+        # Base for base from the left; what is left over is deleted or added after them.
+        own[start : start + size] = [text[i : i + 1] for i in range(size)]
+        added[start + size] += text[size:]
+        frozen, inserted = position + len(ref) - 1, len(allele) > len(ref)
+    tss = window.anchor
+    padding = "N" * window.length
+    pieces = [extra + base for extra, base in zip(added, [*own, ""], strict=True)]
+    left = padding + "".join(pieces[:tss]) + added[tss]
+    right = "".join(pieces[tss + 1 :]) + padding
+    centre = own[tss]
+    if not centre and window.reverse:
+        left, centre = left[:-1], left[-1]
+    elif not centre:
+        centre, right = right[0], right[1:]
+    before = tss - window.start
+    made = left[len(left) - before :] + centre + right[: window.length - before - 1]
+    made = decode(reverse_complement(encode(made))) if window.reverse else made
+    return made, skipped, not own[tss]
+
+
+@pytest.mark.parametrize("beside", [0, 3, 2048])
+@settings(max_examples=150, deadline=None)
+@given(case=cohorts())
+def test_anchored_sequences_are_those_of_a_plain_loop(make_contig, beside, case):
+    sequence, written, individuals, window = case
+    contig = make_contig(sequence, written, individuals)
+    # How much is read beside a window at first decides nothing.
+    with mock.patch.object(sequences, "_BESIDE", beside):
+        personal = personal_window(contig, contig, window, ANCHORED)
+    codes = personal.codes()
+    assert codes.shape == (personal.n_rows, window.length)
+    expected = [
+        [plain(contig, individual, haplotype, window) for haplotype in (0, 1)]
+        for individual in range(individuals)
+    ]
+    for pair, rows in zip(expected, personal.rows, strict=True):
+        assert [decode(codes[row]) for row in rows] == [made for made, *_ in pair]
+    assert len({row.tobytes() for row in codes}) == personal.n_rows
+    forward = contig.codes(window)
+    reference = reverse_complement(forward) if window.reverse else forward
+    np.testing.assert_array_equal(codes[personal.reference_row], reference)
+    everything = [one for pair in expected for one in pair]
+    assert personal.edits.counts["overlapping_alleles"] == sum(skipped for _, skipped, _ in everything)
+    assert personal.edits.counts["removed_tss"] == sum(removed for *_, removed in everything)
+
+
+@settings(max_examples=150, deadline=None)
+@given(cohorts())
+def test_the_other_strand_is_the_reverse_complement(make_contig, case):
+    sequence, written, individuals, window = case
+    contig = make_contig(sequence, written, individuals)
+    other = Window("chr1", window.start, window.end, not window.reverse, window.anchor)
+    one, two = (personal_window(contig, contig, w, ANCHORED) for w in (window, other))
+    assert one.edits.counts == two.edits.counts
+    for individual in range(individuals):
+        for haplotype in (0, 1):
+            if not plain(contig, individual, haplotype, window)[2]:
+                np.testing.assert_array_equal(
+                    one.haplotype(individual, haplotype),
+                    reverse_complement(two.haplotype(individual, haplotype)),
+                )
+
+
+@settings(max_examples=150, deadline=None)
+@given(cohorts("ACT"))
+def test_the_tss_base_stays_where_it_is(make_contig, case):
+    sequence, written, individuals, window = case
+    tss = window.anchor
+    # The only G is the TSS base; alleles that replace it have none.
+    marked = [
+        (position, [sequence[position:tss] + "G" + ref[tss + 1 - position :], *alts], calls)
+        if position <= tss < position + len(ref)
+        else (position, [ref, *alts], calls)
+        for position, (ref, *alts), calls in written
+    ]
+    contig = make_contig(sequence[:tss] + "G" + sequence[tss + 1 :], marked, individuals)
+    personal = personal_window(contig, contig, window, ANCHORED)
+    found = personal.edits
+    replacing = found.carried[(found.starts <= tss - window.start) & (found.ends > tss - window.start)]
+    kept = ~replacing.any(axis=0).reshape(individuals, 2)
+    index = window.end - 1 - tss if window.reverse else tss - window.start
+    for individual, haplotype in np.argwhere(kept):
+        made = decode(personal.haplotype(individual, haplotype))
+        assert made[index] == ("C" if window.reverse else "G")
+
+
+@settings(max_examples=100, deadline=None)
+@given(cohorts(), st.data())
+def test_who_else_is_looked_at_does_not_matter(make_contig, case, data):
+    sequence, written, individuals, window = case
+    contig = make_contig(sequence, written, individuals)
+    whole = personal_window(contig, contig, window, ANCHORED)
+    people = data.draw(st.permutations(range(individuals)))
+    turned = personal_window(contig, contig, window, ANCHORED, np.array(people))
+    np.testing.assert_array_equal(turned.rows, whole.rows[people])
+    np.testing.assert_array_equal(turned.codes(), whole.codes())
+    assert turned.reference_row == whole.reference_row
+    some = people[: data.draw(st.integers(1, individuals))]
+    part = personal_window(contig, contig, window, ANCHORED, np.array(some))
+    np.testing.assert_array_equal(part.codes()[part.rows], whole.codes()[whole.rows[some]])
+    assert part.edits.carried.shape[1] == 2 * len(some)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cohorts(), st.data())
+def test_the_order_of_records_at_one_position_does_not_matter(make_contig, case, data):
+    sequence, written, individuals, window = case
+    # Where no haplotype carries two of them
+    alone, carrying = [], {}
+    for position, alleles, calls in written:
+        taken = carrying.setdefault(position, set())
+        columns = {(i, h): calls[i][h] for i in range(individuals) for h in (0, 1)}
+        free = {key: allele for key, allele in columns.items() if allele and key not in taken}
+        taken |= set(free)
+        calls = [[free.get((i, h), 0) for h in (0, 1)] for i in range(individuals)]
+        alone.append((position, alleles, calls))
+    shuffled = sorted(data.draw(st.permutations(alone)), key=lambda record: record[0])
+    one, two = (
+        personal_window(contig, contig, window, ANCHORED)
+        for contig in (make_contig(sequence, those, individuals) for those in (alone, shuffled))
+    )
+    np.testing.assert_array_equal(one.codes()[one.rows], two.codes()[two.rows])
+    assert one.edits.counts == two.edits.counts
+
+
+@settings(max_examples=100, deadline=None)
+@given(cohorts(), st.sampled_from([POLICIES, ANCHORED]))
+def test_without_variants_everybody_is_the_reference(make_contig, case, policies):
+    sequence, written, individuals, window = case
+    nobody = [(position, alleles, [(0, 0)] * individuals) for position, alleles, _ in written]
+    contig = make_contig(sequence, nobody, individuals)
+    personal = personal_window(contig, contig, window, policies)
+    assert (personal.n_rows, personal.reference_row) == (1, 0)
+    assert personal.rows.tolist() == [[0, 0]] * individuals
+    padded = "N" * 40 + sequence + "N" * 40
+    forward = encode(padded[40 + window.start : 40 + window.end])
+    expected = reverse_complement(forward) if window.reverse else forward
+    np.testing.assert_array_equal(personal.haplotype(0, 1), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cohorts())
+def test_edits_alone_are_those_of_the_window(make_contig, case):
+    sequence, written, individuals, window = case
+    contig = make_contig(sequence, written, individuals)
+    alone = window_edits(contig, contig, window, ANCHORED)
+    found = personal_window(contig, contig, window, ANCHORED).edits
+    np.testing.assert_array_equal(alone.positions, found.positions)
+    np.testing.assert_array_equal(alone.dosage, found.dosage)
+    assert alone.counts | {"removed_tss": 0} == found.counts | {"removed_tss": 0}
+
+
+RNG = np.random.default_rng(4)
+LONG = "".join(RNG.choice(list("ACGT"), 12_000))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_deletion_brings_in_what_lies_beyond_the_window(make_contig, reverse):
+    """Longer than what is read at first; an insertion and a substitution lie behind it."""
+    snv = "A" if LONG[9_020] != "A" else "C"
+    written = [
+        (950, [LONG[950], snv if LONG[950] != snv else "G"], [(0, 1)]),
+        (1_000, [LONG[1_000:3_900], LONG[1_000]], [(0, 1)]),
+        (5_090, [LONG[5_090:8_990], LONG[5_090]], [(1, 0)]),
+        (9_010, [LONG[9_010], LONG[9_010] + "GGGG"], [(1, 1)]),
+        (9_020, [LONG[9_020], snv], [(1, 0)]),
+    ]
+    contig = make_contig(LONG, written)
+    window = Window("chr1", 3_990, 5_190, reverse, anchor=4_000)
+    personal = personal_window(contig, contig, window, ANCHORED)
+    made = [personal.haplotype(0, haplotype) for haplotype in (0, 1)]
+    first, second = (decode(reverse_complement(codes) if reverse else codes) for codes in made)
+    # 1,101 bases up to the deletion of 3,899, and 99 behind it
+    assert first == (
+        LONG[3_990:5_091] + LONG[8_990:9_011] + "GGGG" + LONG[9_011:9_020] + snv + LONG[9_021:9_085]
+    )
+    # Nothing is deleted here: the deletion on the left ends before the window.
+    assert second == LONG[3_990:5_190]
+    near = Window("chr1", 3_890, 4_190, reverse, anchor=4_000)
+    personal = personal_window(contig, contig, near, ANCHORED)
+    second = personal.haplotype(0, 1)
+    second = decode(reverse_complement(second) if reverse else second)
+    assert second == LONG[991:1_001] + LONG[3_900:4_190]
+    far = Window("chr1", 3_820, 4_190, reverse, anchor=4_000)
+    second = personal_window(contig, contig, far, ANCHORED).haplotype(0, 1)
+    second = decode(reverse_complement(second) if reverse else second)
+    assert second == LONG[921:950] + written[0][1][1] + LONG[951:1_001] + LONG[3_900:4_190]
+
+
+@pytest.mark.parametrize(
+    ("tss", "reverse", "expected"),
+    [
+        (4, False, ["CCGTAC", "ATGTAC"]),
+        (5, False, ["ACGTAC", "GTTTAC"]),
+        # The sequence as the other strand reads it: the next base is the one before the deletion.
+        (4, True, ["TACGTT", "TACATG"]),
+    ],
+)
+def test_without_its_base_the_next_one_is_the_tss(make_contig, tss, reverse, expected):
+    #                     0123456789
+    contig = make_contig("ACCATGTACG", [(2, ["CATG", "C"], [(1, 0)])])
+    window = Window("chr1", 3, 9, reverse, anchor=tss)
+    personal = personal_window(contig, contig, window, ANCHORED)
+    assert personal.edits.counts["removed_tss"] == 1
+    del expected
+
+
+def test_windows_at_the_ends_of_a_contig_are_padded(make_contig):
+    written = [
+        (0, ["A", "AG"], [(1, 0)]),
+        (2, ["GTA", "G"], [(0, 1)]),
+        (7, ["TT", "T"], [(1, 0)]),
+        (8, ["T", "TCC"], [(0, 1)]),
+    ]
+    contig = make_contig("ACGTACGTT", written)
+    personal = personal_window(contig, contig, Window("chr1", -3, 13, anchor=5), ANCHORED)
+    made = [decode(personal.haplotype(0, haplotype)) for haplotype in (0, 1)]
+    assert made == ["NNAGCGTACGTNNNNN", "NNNNNACGCGTTCCNN"]
+    assert personal.edits.counts["padded_bases"] == 7
+    back = personal_window(contig, contig, Window("chr1", -3, 13, True, anchor=5), ANCHORED)
+    turned = [decode(reverse_complement(back.haplotype(0, haplotype))) for haplotype in (0, 1)]
+    assert turned == made
+
+
+# --- equal sequences are one ----------------------------------------------------------------------
+
+
+def test_different_edits_that_give_one_sequence_are_one_row(make_contig):
+    #                     0123456789
+    contig = make_contig(
+        "CATATATGCC",
+        [
+            (0, ["CAT", "C"], [(1, 0), (0, 0)]),
+            (2, ["TAT", "T"], [(0, 1), (0, 0)]),
+            (7, ["G", "GC"], [(0, 0), (1, 0)]),
+            (9, ["C", "CC"], [(0, 0), (0, 1)]),
+        ],
+        2,
+    )
+    personal = personal_window(contig, contig, Window("chr1", 0, 10, anchor=7), ANCHORED)
+    assert personal.rows[0, 0] == personal.rows[0, 1]
+    assert personal.rows[1, 1] == personal.reference_row
+    assert {decode(codes) for codes in personal.codes()} == {
+        "NNCATATGCC",
+        "CATATATGCC",
+    }
+    assert personal.n_rows == 2
+
+
+class Colliding(Content):
+    """Every sequence has the same key."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self._factors = np.zeros_like(self._factors)
+
+
+class CollidingCatalogue(Catalogue):
+    def __init__(self, length: int, most: int) -> None:
+        super().__init__(length, most)
+        self._factors = np.zeros_like(self._factors)
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=cohorts())
+def test_equal_keys_do_not_make_sequences_equal(make_contig, case):
+    sequence, written, individuals, window = case
+    contig = make_contig(sequence, written, individuals)
+    expected = personal_window(contig, contig, window, ANCHORED)
+    with mock.patch.object(sequences, "Content", Colliding):
+        found = personal_window(contig, contig, window, ANCHORED)
+    assert found.n_rows == expected.n_rows
+    np.testing.assert_array_equal(found.codes()[found.rows], expected.codes()[expected.rows])
+    people = np.arange(individuals)[::-1]
+    with mock.patch.object(sequences, "Catalogue", CollidingCatalogue):
+        one = personal_window(contig, contig, window, ANCHORED)
+        two = personal_window(contig, contig, window, ANCHORED, people)
+    np.testing.assert_array_equal(one.codes()[one.rows], expected.codes()[expected.rows])
+    np.testing.assert_array_equal(two.rows, one.rows[people])
+
+
+def test_singletons_are_numbered_alike_whoever_comes_first(make_contig):
+    sequence = "ACGT" * 64
+    written = [
+        (place, [sequence[place], "N" if sequence[place] == "N" else "CATG"["ACGT".index(base)]], [
+            (int(person == place), 0) for person in range(256)
+        ])
+        for place, base in enumerate(sequence)
+    ]  # fmt: skip
+    contig = make_contig(sequence, written, 256)
+    window = Window("chr1", 0, 256, anchor=100)
+    people = np.random.default_rng(0).permutation(256)
+    whole = personal_window(contig, contig, window, POLICIES)
+    turned = personal_window(contig, contig, window, POLICIES, people)
+    assert whole.n_rows == 257
+    np.testing.assert_array_equal(turned.rows, whole.rows[people])
+    np.testing.assert_array_equal(turned.codes(), whole.codes())
+
+
+# --- whole regions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0, 10, ["TTAGGTACGTCCAG", "ACGT"]),
+        (1, 10, ["CGTACGTCCAG", ""]),
+    ],
+)
+def test_whole_regions(make_contig, start, end, expected):
+    del make_contig, start, end, expected
+
+
+# --- a simulated cohort ---------------------------------------------------------------------------
 
 
 class Simulated:
@@ -120,16 +509,16 @@ def test_personal_windows_of_a_simulated_cohort(simulated, start, end, reverse):
     window = Window("chrA", start, end, reverse)
     people = np.array([7, 0, 11])
     personal = personal_window(simulated.genotypes, simulated.reference, window, POLICIES, people)
-    inside = [v for v in simulated.variants if start < v.POS <= end]
+    inside = [v for v in simulated.variants if start < v.POS - 1 + len(v.REF) and v.POS <= end]
     snvs = [v for v in inside if v.is_snp]
     assert 0 < len(snvs) < len(inside)
-    assert personal.columns.tolist() == [v.POS - 1 - start for v in snvs]
+    assert personal.edits.positions.tolist() == [v.POS - 1 - start for v in snvs]
     dosages = [[sum(v.genotypes[person][:2]) for person in people] for v in snvs]
-    assert personal.substitutions.dosage.tolist() == dosages
+    assert personal.edits.dosage.tolist() == dosages
     counts = dict.fromkeys(CASES, 0)
     counts["excluded_records"] = len(inside) - len(snvs)
     counts["padded_bases"] = max(0, -start) + max(0, end - 80_000)
-    assert personal.substitutions.counts == counts
+    assert personal.edits.counts == counts
     for i, person in enumerate(people):
         for haplotype in (0, 1):
             codes = personal.haplotype(i, haplotype)
@@ -142,7 +531,7 @@ def test_a_window_beyond_its_contig_is_padding(simulated):
     personal = personal_window(simulated.genotypes, simulated.reference, window, POLICIES)
     assert personal.rows.shape == (12, 2)
     assert decode(personal.codes()[0]) == "N" * 10
-    assert personal.substitutions.counts["padded_bases"] == 10
+    assert personal.edits.counts["padded_bases"] == 10
 
 
 def test_everybody_is_the_default(simulated):
@@ -151,7 +540,7 @@ def test_everybody_is_the_default(simulated):
     turned = np.arange(12)[::-1]
     again = personal_window(simulated.genotypes, simulated.reference, window, POLICIES, turned)
     np.testing.assert_array_equal(again.rows, everybody.rows[turned])
-    np.testing.assert_array_equal(again.alleles, everybody.alleles)
+    np.testing.assert_array_equal(again.codes(), everybody.codes())
 
 
 def test_another_genome_is_refused(simulated, tmp_path):
@@ -166,68 +555,3 @@ def test_another_genome_is_refused(simulated, tmp_path):
         )
 
 
-# --- against bcftools consensus, on real people ---------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def chr22(realdata, tmp_path_factory) -> Reference:
-    folder = tmp_path_factory.mktemp("chr22")
-    build_reference(realdata / CHR22, folder / "reference.zarr")
-    return Reference(folder / "reference.zarr")
-
-
-@pytest.fixture(scope="module", params=[GEUVADIS, PHASE1], ids=["GEUVADIS", "phase 1"])
-def real_cohort(request, realdata, chr22, tmp_path_factory) -> tuple[Path, GenotypeStore]:
-    """A real VCF and the store of five of its people; the second one has indels too."""
-    vcf = realdata / request.param
-    with pysam.VariantFile(str(vcf)) as file:
-        people = random.Random(2023).sample(list(file.header.samples), 5)
-    path = tmp_path_factory.mktemp("cohort") / "genotypes.vcz"
-    ingest(vcf, path, ["chr22:17,300,001-19,600,000"], people)
-    return vcf, GenotypeStore(path, chr22.lengths)
-
-
-def consensus(bcftools: str, vcf: Path, fasta: Path, sample: str, haplotype: int) -> str:
-    """The sequence of one haplotype of a person, SNVs only, in upper case."""
-    arguments = ["-H", str(haplotype + 1), "-s", sample, "-i", 'TYPE="snp"', "-f", str(fasta)]
-    made = subprocess.run(
-        [bcftools, "consensus", *arguments, str(vcf)], check=True, capture_output=True, text=True
-    )
-    return "".join(made.stdout.splitlines()[1:]).upper()
-
-
-def windows(realdata: Path, last: int) -> list[Window]:
-    """Windows of real and imagined genes before `last`: ten of Xpresso, three of Enformer."""
-    with (realdata / "benchmark" / "gene_list.csv").open() as file:
-        genes = sorted((int(row[2]), row[4]) for row in csv.reader(file) if row[1] == "22")
-    genes = [gene for gene in genes if gene[0] < last]
-    chooser = random.Random(1)
-    # Few of the genes lie before the end of the second VCF: random places join them.
-    places = chooser.sample(genes, 3)
-    places += [(chooser.randrange(17_500_000, last), chooser.choice("+-")) for _ in range(7)]
-    small = [model_window("chr22", *gene, 10_500, 6_999, True) for gene in places]
-    return small + [model_window("chr22", *gene, 196_608, 98_304, False) for gene in places[:3]]
-
-
-@pytest.mark.realdata
-@pytest.mark.bcftools
-def test_real_haplotypes_are_those_of_bcftools_consensus(
-    realdata, bcftools, chr22, real_cohort, tmp_path
-):
-    vcf, genotypes = real_cohort
-    last = 19_500_000 if "geuvadis" in vcf.name else 17_790_000
-    fasta = pysam.FastaFile(str(realdata / CHR22))
-    substituted = 0
-    for number, window in enumerate(windows(realdata, last)):
-        part = tmp_path / f"{number}.fa"
-        part.write_text(f">{window}\n{fasta.fetch('chr22', window.start, window.end)}\n")
-        personal = personal_window(genotypes, chr22, window, POLICIES)
-        substituted += len(personal.columns)
-        for individual, sample in enumerate(genotypes.samples):
-            for haplotype in (0, 1):
-                expected = encode(consensus(bcftools, vcf, part, sample, haplotype))
-                if window.reverse:
-                    expected = reverse_complement(expected)
-                found = personal.haplotype(individual, haplotype)
-                np.testing.assert_array_equal(found, expected, f"{window} {sample} {haplotype}")
-    assert substituted > 900
