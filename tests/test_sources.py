@@ -57,6 +57,8 @@ def test_in_yaml(data: object, expected: Source) -> None:
         ({"file": "b", "url": "gopher://x", "sha256": "0"}, "must begin with https://, http://"),
         ({"file": "b", "url": "file:///etc/passwd", "sha256": "0"}, "must begin with https://"),
         ({"file": "../b", "url": "https://x/b", "sha256": "0"}, "must be relative and without"),
+        ({"file": "s3://b/c.vcz", "sha256": "0"}, "is a URL, which is read where it lies"),
+        ({"file": "s3://b/c.vcz", "size": 3}, "takes no url, no sha256 and no size"),
         ({"file": "/b", "url": "https://x/b", "sha256": "0"}, "must be relative and without"),
         ({"file": "b", "sha265": "0"}, "unknown key 'sha265'; did you mean 'sha256'"),
         ({"size": 3}, "the key 'file' is missing"),

@@ -79,7 +79,7 @@ def url_state(url: str) -> str:
         from fsspec.core import url_to_fs
 
         files, root = url_to_fs(url)
-        files.invalidate_cache()
+        files.invalidate_cache()  # some file systems keep listings
         objects = files.find(root, detail=True)
         if not objects:
             raise FileNotFoundError("nothing is there")

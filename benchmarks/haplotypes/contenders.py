@@ -21,6 +21,9 @@ DTYPES = {ONE_HOT: np.float32, ONE_HOT_BYTES: np.uint8}
 EYE = np.eye(5, 4)
 READ = "genotypes read before"
 READING = "region read included"
+NEW = "new memory"
+DIFFERING = "reused buffer, what differs"
+WHOLE = "reused buffer, written whole"
 
 
 # What every contender writes to that can write to a given buffer: by `what`
@@ -72,22 +75,27 @@ def zarrbench(cohort: Cohort, buffers: Buffers) -> list[Contender]:
             kept[i] = read(i)
         return kept[i]
 
-    def batches(personal: PersonalWindow, make: Callable, out: NDArray | None) -> Iterator[NDArray]:
+    def differing(personal: PersonalWindow, out: NDArray) -> Iterator[NDArray]:
+        return personal.batches(personal.rows[cohort.order].reshape(-1), out)
+
+    def whole(personal: PersonalWindow, make: Callable, out: NDArray | None) -> Iterator[NDArray]:
         rows = personal.rows[cohort.order].reshape(-1)
         for first in range(0, rows.size, BATCH):
             batch = rows[first : first + BATCH]
             yield make(personal, batch, None if out is None else out[: batch.size])
 
+    make = {CODES: PersonalWindow.codes} | dict.fromkeys(DTYPES, PersonalWindow.one_hot)
+    ways: list[tuple[str, str, Callable[[PersonalWindow], Iterator[NDArray]]]] = [
+        (NEW, CODES, lambda personal: whole(personal, PersonalWindow.codes, None))
+    ]
+    for what, out in buffers.items():
+        ways.append((DIFFERING, what, partial(differing, out=out)))
+        ways.append((WHOLE, what, partial(whole, make=make[what], out=out)))
     return [
-        Contender(f"zarrbench, {place}{when}", what,
-                  lambda i, get=get, make=make, out=out: batches(get(i), make, out))
-        for what, make, place, out in (
-            *((what, PersonalWindow.one_hot, "", buffers[what]) for what in DTYPES),
-            (CODES, PersonalWindow.codes, "reused buffer, ", buffers[CODES]),
-            (CODES, PersonalWindow.codes, "new memory, ", None),
-        )
+        Contender(f"zarrbench, {how}, {when}", what, lambda i, get=get, way=way: way(get(i)))
+        for how, what, way in ways
         for get, when in ((read_before, READ), (read, READING))
-    ]  # fmt: skip
+    ]
 
 
 def dense_numpy(cohort: Cohort, buffers: Buffers) -> list[Contender]:

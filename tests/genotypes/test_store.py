@@ -1,4 +1,6 @@
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,15 +38,26 @@ def vcf_records() -> list[tuple[str, int, str, str, str]]:
     return records
 
 
+def reaching(contig: int, start: int, end: int) -> list[int]:
+    """Rows of the records that touch a region, and of those before that overlap them."""
+    rows = []
+    for row in reversed(range(N)):
+        first, last = POSITIONS[row] - 1, POSITIONS[row] - 1 + len(ALLELES[row][0])
+        if CONTIG[row] == contig and first < end and last > start:
+            rows.insert(0, row)
+            start = min(start, first)
+    return rows
+
+
 def assert_rows(records: Records, rows: np.ndarray, individuals=slice(None), phased=PHASED) -> None:
     """The records are these rows of the arrays at the top."""
     np.testing.assert_array_equal(records.positions, POSITIONS[rows] - 1)
     np.testing.assert_array_equal(records.genotypes, GENOTYPES[rows][:, individuals])
     np.testing.assert_array_equal(records.phased, phased[rows][:, individuals])
-    assert records.alleles.tolist() == [ALLELES[i] for i in rows]
+    assert [list(map(str, row)) for row in records.alleles] == [ALLELES[i] for i in rows]
     assert records.positions.dtype == np.int64
     assert records.phased.dtype == bool
-    assert records.alleles.dtype == object
+    assert records.alleles.dtype.kind in "TO"  # text of any length
 
 
 @pytest.fixture(scope="module", params=["zarr 2", "zarr 3", "small chunks", "by hand"])
@@ -76,11 +89,10 @@ def test_any_region_is_that_of_the_arrays(store):
     assert store.n_variants == N
 
     @settings(max_examples=25, deadline=None)
-    @given(st.integers(0, 1), st.integers(-5, 510), st.integers(0, 510))
+    @given(st.integers(0, 1), st.integers(-5, 510), st.integers(1, 510))
     def check(contig, start, extent):
         records = store.records(f"chr{contig + 1}", start, start + extent)
-        inside = np.isin(POSITIONS - 1, np.arange(start, start + extent))
-        assert_rows(records, np.flatnonzero((contig == CONTIG) & inside))
+        assert_rows(records, reaching(contig, start, start + extent))
 
     check()
 
@@ -146,6 +158,204 @@ def test_genotypes_of_any_width_are_read(write_vcz, dtype):
     assert store.records("chr1", 0, 9).genotypes.tolist() == [
         [[0, calls[0, 0, 1]], [-1, -1]],
     ]
+
+
+# --- records that reach into a region -------------------------------------------------------------
+
+
+class Long:
+    """Records of chr1 with REFs of many lengths, in a store of three records a chunk."""
+
+    def __init__(self, path: Path, ends: list[tuple[int, int]]) -> None:
+        self.path, self.ends = path, ends
+        self.store = GenotypeStore(path, ["chr1", "chr2"])
+
+    def rows(self, start: int, end: int) -> list[int]:
+        return [int(row) for row in self.store.records("chr1", start, end).genotypes[:, 0, 0]]
+
+    def expected(self, start: int, end: int) -> list[int]:
+        rows = []
+        for row in reversed(range(len(self.ends))):
+            first, last = self.ends[row]
+            if first < end and last > start:
+                rows.insert(0, row)
+                start = min(start, first)
+        return rows
+
+
+@pytest.fixture(scope="module", params=["indexed", "without an index"])
+def long_of(request, write_vcz) -> Callable[[list[tuple[int, int]]], Long]:
+    """Make a store of records (0-based first base, bases of REF); allele 0 of ann is its row."""
+
+    def make(records: list[tuple[int, int]]) -> Long:
+        n = len(records)
+        alleles = [["A" * size, "C"] for _, size in records]
+        calls = np.zeros((n + 2, 2, 2), dtype=np.int16)
+        calls[:n, 0, 0] = np.arange(n)
+        positions = np.array([first + 1 for first, _ in records])
+        # Two records of another contig end the last chunk and begin another one.
+        contig = [0] * n + [1] * 2
+        path = write_vcz(
+            [*positions.tolist(), 1, 2], [*alleles, ["A", "C"], ["A", "C"]], calls,
+            np.ones((n + 2, 2), dtype=bool), contig=contig, chunk=3,
+        )  # fmt: skip
+        if request.param == "indexed":
+            add_index(path)
+        return Long(path, [(first, first + size) for first, size in records])
+
+    return make
+
+
+def add_index(path: Path) -> None:
+    """Add the region index of the VCF Zarr specification, in a plain loop."""
+    group = zarr.open_group(path, mode="r+")
+    chunk = group["variant_position"].chunks[0]
+    rows: dict[tuple[int, int], list[int]] = {}
+    for i, (contig, position) in enumerate(
+        zip(group["variant_contig"][:].tolist(), group["variant_position"][:].tolist(), strict=True)
+    ):
+        last = position + len(str(group["variant_allele"][i, 0])) - 1
+        row = rows.setdefault(
+            (i // chunk, contig), [i // chunk, contig, position, position, last, 0]
+        )
+        row[3], row[4], row[5] = position, max(row[4], last), row[5] + 1
+    group["region_index"] = np.array(list(rows.values()), dtype=np.int32)
+
+
+#         0       1       2         3        4         5        6        7        8        9
+FAR = [
+    (10, 1),
+    (20, 300),
+    (30, 1),
+    (40, 1),
+    (100, 5),
+    (103, 9),
+    (111, 2),
+    (113, 1),
+    (320, 1),
+    (400, 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "rows"),
+    [
+        (0, 10, []),
+        (10, 11, [0]),
+        (11, 20, []),
+        (11, 21, [1]),
+        # The deletion of 300 bases begins in the first of four chunks.
+        (319, 320, [1, 2, 3, 4, 5, 6, 7]),
+        (320, 321, [8]),
+        (319, 321, [1, 2, 3, 4, 5, 6, 7, 8]),
+        (321, 400, []),
+        (400, 500, [9]),
+    ],
+)
+def test_a_long_deletion_reaches_into_a_region(long_of, start, end, rows):
+    assert long_of(FAR).rows(start, end) == rows
+
+
+# Each overlaps the next one, so that what counts at the end depends on the first.
+CHAIN = [(5, 1), (10, 4), (13, 3), (15, 1), (15, 6), (20, 2), (21, 9), (30, 1), (31, 2), (32, 5)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "rows"),
+    [
+        (29, 30, [1, 2, 3, 4, 5, 6]),
+        (21, 22, [1, 2, 3, 4, 5, 6]),
+        (16, 20, [1, 2, 3, 4]),
+        (13, 14, [1, 2]),
+        (10, 11, [1]),
+        (5, 7, [0]),
+        (30, 31, [7]),
+        (36, 40, [8, 9]),
+    ],
+)
+def test_a_chain_of_overlapping_records_comes_along(long_of, start, end, rows):
+    assert long_of(CHAIN).rows(start, end) == rows
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    records=st.lists(
+        st.tuples(st.integers(0, 60), st.sampled_from([1, 1, 1, 2, 4, 30])), min_size=1, max_size=14
+    ),
+    regions=st.lists(st.tuples(st.integers(0, 70), st.integers(1, 20)), min_size=1, max_size=8),
+)
+def test_any_records_that_reach_into_a_region(long_of, records, regions):
+    long = long_of(sorted(records, key=lambda record: record[0]))
+    for start, extent in regions:
+        assert long.rows(start, start + extent) == long.expected(start, start + extent)
+
+
+@pytest.fixture
+def read_chunks(monkeypatch) -> set[str]:
+    """The chunks that are read from now on, as array/index of the chunk along variants."""
+    read = set()
+    get = zarr.storage.LocalStore.get
+
+    async def spied(self, key, *arguments, **options):
+        name, _, chunk = key.partition("/c/")
+        if chunk:
+            read.add(f"{name}/{chunk.split('/')[0]}")
+        return await get(self, key, *arguments, **options)
+
+    monkeypatch.setattr(zarr.storage.LocalStore, "get", spied)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "chunks"),
+    [
+        (0, 10, []),
+        (10, 12, [0]),
+        (321, 330, []),
+        # What reaches in from the first chunk, and the four between by their overlap with it
+        (319, 320, [0, 1, 2]),
+        (320, 321, [2]),
+        (400, 401, [3]),
+        (320, 401, [2, 3]),
+    ],
+)
+def test_only_the_chunks_of_a_region_are_read(long_of, read_chunks, start, end, chunks):
+    long = long_of(FAR)
+    read_chunks.clear()
+    assert long.rows(start, end) == long.expected(start, end)
+    of_calls = sorted(int(key.split("/")[1]) for key in read_chunks if "call_genotype/" in key)
+    assert of_calls == chunks
+    assert {key for key in read_chunks if "phased" in key} == {
+        f"call_genotype_phased/{chunk}" for chunk in chunks
+    }
+
+
+def test_a_far_record_that_reaches_in_does_not_read_what_lies_between(long_of, read_chunks):
+    """Two hundred chunks between, and none of their records overlaps."""
+    between = [(1_000 + 10 * i, 1) for i in range(600)]
+    long = long_of([(900, 20), *between, (8_000, 50), (9_000, 1)])
+    read_chunks.clear()
+    assert long.rows(8_040, 8_041) == [601]
+    assert {key for key in read_chunks if key.startswith("call_")} == {
+        "call_genotype/200",
+        "call_genotype_phased/200",
+    }
+    read_chunks.clear()
+    assert long.rows(915, 1_001) == [0, 1]
+    assert {key for key in read_chunks if key.startswith("call_")} == {
+        "call_genotype/0",
+        "call_genotype_phased/0",
+    }
+
+
+def test_the_index_that_bio2zarr_writes_knows_how_far_records_reach(tmp_path, write_vcf):
+    written = [("chr1", first + 1, "A" * size, "C", "0|1 1|0") for first, size in FAR]
+    path = tmp_path / "genotypes.vcz"
+    vcf2zarr.convert([str(write_vcf(written))], str(path), variants_chunk_size=3, zarr_format=2)
+    assert "region_index" in zarr.open_group(path)
+    store = GenotypeStore(path, ["chr1", "chr2"])
+    positions = store.records("chr1", 319, 320).positions
+    assert positions.tolist() == [first for first, _ in FAR[1:8]]
 
 
 def test_contigs_are_named_as_in_the_reference(write_vcz):

@@ -77,7 +77,8 @@ def found_in(records: Records, policies: Policies, here=None) -> tuple[Alleles, 
 def listed(alleles: Alleles) -> list[tuple[int, int, int, int, str]]:
     """Record, number of the allele, start, end and bases."""
     texts = [
-        decode(alleles.bases[slice(*alleles.offsets[i : i + 2])]) for i in range(len(alleles.starts))
+        decode(alleles.bases[slice(*alleles.offsets[i : i + 2])])
+        for i in range(len(alleles.starts))
     ]
     columns = (alleles.record, alleles.index, alleles.starts, alleles.ends)
     return list(zip(*(column.tolist() for column in columns), texts, strict=True))

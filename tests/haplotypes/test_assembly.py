@@ -73,7 +73,9 @@ def add(left: str, right: str, is_left: bool, text: str) -> tuple[str, str]:
 def written(assembly: Assembly, reference: str, rows: list[int], length: int) -> list[str]:
     out = np.full((len(rows), length), 9, dtype=np.uint8)
     source = encode(reference)
-    assembly.write(np.array(rows, dtype=np.int64), source, BESIDE, np.arange(5, dtype=np.uint8), out)
+    assembly.write(
+        np.array(rows, dtype=np.int64), source, BESIDE, np.arange(5, dtype=np.uint8), out
+    )
     return [decode(codes) for codes in out]
 
 

@@ -151,9 +151,7 @@ def test_a_haploid_call_of_an_excluded_record_is_not_seen():
 
 
 def test_a_multiallelic_snv_gives_each_haplotype_its_own_allele():
-    found = edited(
-        record(1, "C", "T,A,G", "1|2 3|0 0|0"), record(2, "G", "A,T", "1|0 0|1 1|1")
-    )
+    found = edited(record(1, "C", "T,A,G", "1|2 3|0 0|0"), record(2, "G", "A,T", "1|0 0|1 1|1"))
     assert haplotypes(found) == [
         ("ATATACGT", "AAGTACGT"),
         ("AGGTACGT", "ACATACGT"),
@@ -375,7 +373,11 @@ def test_alleles_of_any_length_are_applied():
 
 
 def test_edits_beside_the_window_are_applied_and_not_counted():
-    beside = [record(-3, "A", "AG", "1|1"), record(-2, "TT", "T", "0|1"), record(8, "CA", "C", "1|0")]
+    beside = [
+        record(-3, "A", "AG", "1|1"),
+        record(-2, "TT", "T", "0|1"),
+        record(8, "CA", "C", "1|0"),
+    ]
     found = anchored(*beside)
     assert replaced(found, 1) == [(-2, -2, "G"), (-1, 0, "")]
     assert replaced(found, 0) == [(-2, -2, "G"), (9, 10, "")]
@@ -531,7 +533,9 @@ def plain(records: list[Record], individuals: int, reference: str, policies: Pol
         changed = {one_change(r.ref, alt) for alt in r.alts} - {None}
         if r.index < n and r.index + len(r.ref) > 0:
             counts["excluded_records"] += not changed
-            counts["symbolic_alleles"] += sum(not set(alt.upper()) <= set("ACGTN") for alt in r.alts)
+            counts["symbolic_alleles"] += sum(
+                not set(alt.upper()) <= set("ACGTN") for alt in r.alts
+            )
         places = [p for p in sorted(changed) if 0 <= r.index + p < n]
         own = {r.index + p: base for p, base in enumerate(r.ref.upper())}
         if any(reference[i] != base for i, base in own.items() if places and 0 <= i < n):

@@ -18,7 +18,12 @@ from zarrbench.genotypes.store import GenotypeStore
 from zarrbench.haplotypes import sequences
 from zarrbench.haplotypes.alleles import trimmed
 from zarrbench.haplotypes.content import Catalogue, Content
-from zarrbench.haplotypes.sequences import PersonalWindow, personal_window, whole_region, window_edits
+from zarrbench.haplotypes.sequences import (
+    PersonalWindow,
+    personal_window,
+    whole_region,
+    window_edits,
+)
 from zarrbench.simulation import Simulation, simulate
 
 POLICIES = Policies()
@@ -198,7 +203,9 @@ def test_anchored_sequences_are_those_of_a_plain_loop(make_contig, beside, case)
     reference = reverse_complement(forward) if window.reverse else forward
     np.testing.assert_array_equal(codes[personal.reference_row], reference)
     everything = [one for pair in expected for one in pair]
-    assert personal.edits.counts["overlapping_alleles"] == sum(skipped for _, skipped, _ in everything)
+    assert personal.edits.counts["overlapping_alleles"] == sum(
+        skipped for _, skipped, _ in everything
+    )
     assert personal.edits.counts["removed_tss"] == sum(removed for *_, removed in everything)
 
 
@@ -234,7 +241,9 @@ def test_the_tss_base_stays_where_it_is(make_contig, case):
     contig = make_contig(sequence[:tss] + "G" + sequence[tss + 1 :], marked, individuals)
     personal = personal_window(contig, contig, window, ANCHORED)
     found = personal.edits
-    replacing = found.carried[(found.starts <= tss - window.start) & (found.ends > tss - window.start)]
+    replacing = found.carried[
+        (found.starts <= tss - window.start) & (found.ends > tss - window.start)
+    ]
     kept = ~replacing.any(axis=0).reshape(individuals, 2)
     index = window.end - 1 - tss if window.reverse else tss - window.start
     for individual, haplotype in np.argwhere(kept):
@@ -348,10 +357,11 @@ def test_a_deletion_brings_in_what_lies_beyond_the_window(make_contig, reverse):
 @pytest.mark.parametrize(
     ("tss", "reverse", "expected"),
     [
-        (4, False, ["CCGTAC", "ATGTAC"]),
-        (5, False, ["ACGTAC", "GTTTAC"]),
-        # The sequence as the other strand reads it: the next base is the one before the deletion.
-        (4, True, ["TACGTT", "TACATG"]),
+        (4, False, ["CTACGN", "ATGTAC"]),
+        (5, False, ["CCTACG", "ATGTAC"]),
+        # The other strand reads on with the base before the deletion.
+        (4, True, ["CGTAGG", "GTACAT"]),
+        (5, True, ["GTAGGT", "GTACAT"]),
     ],
 )
 def test_without_its_base_the_next_one_is_the_tss(make_contig, tss, reverse, expected):
@@ -360,7 +370,7 @@ def test_without_its_base_the_next_one_is_the_tss(make_contig, tss, reverse, exp
     window = Window("chr1", 3, 9, reverse, anchor=tss)
     personal = personal_window(contig, contig, window, ANCHORED)
     assert personal.edits.counts["removed_tss"] == 1
-    del expected
+    assert [decode(codes) for codes in personal.codes(personal.rows[0])] == expected
 
 
 def test_windows_at_the_ends_of_a_contig_are_padded(make_contig):
@@ -439,12 +449,11 @@ def test_equal_keys_do_not_make_sequences_equal(make_contig, case):
 
 def test_singletons_are_numbered_alike_whoever_comes_first(make_contig):
     sequence = "ACGT" * 64
+    carriers = np.eye(256, dtype=int)
     written = [
-        (place, [sequence[place], "N" if sequence[place] == "N" else "CATG"["ACGT".index(base)]], [
-            (int(person == place), 0) for person in range(256)
-        ])
+        (place, [base, "CATG"["ACGT".index(base)]], [(carrier, 0) for carrier in carriers[place]])
         for place, base in enumerate(sequence)
-    ]  # fmt: skip
+    ]
     contig = make_contig(sequence, written, 256)
     window = Window("chr1", 0, 256, anchor=100)
     people = np.random.default_rng(0).permutation(256)
@@ -458,15 +467,39 @@ def test_singletons_are_numbered_alike_whoever_comes_first(make_contig):
 # --- whole regions --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "expected"),
-    [
-        (0, 10, ["TTAGGTACGTCCAG", "ACGT"]),
-        (1, 10, ["CGTACGTCCAG", ""]),
-    ],
-)
-def test_whole_regions(make_contig, start, end, expected):
-    del make_contig, start, end, expected
+REGIONS = [
+    (0, 10, ["AGGCGTATTTTTACCC", "ACGCGTA"]),
+    # The insertion belongs to the base before the region.
+    (1, 10, ["CGTATTTTTACCC", "CGCGTA"]),
+    # Of what reaches in, the part inside is applied; of what reaches out, too.
+    (4, 6, ["AT", "C"]),
+    (5, 9, ["TTTTTA", "CGTA"]),
+    (3, 5, ["TA", ""]),
+    (-2, 3, ["NNAGGCG", "NNACG"]),
+    (8, 12, ["ACCCNN", "ANN"]),
+]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("start", "end", "expected"), REGIONS)
+def test_a_whole_region_is_as_long_as_it_is(make_contig, start, end, expected, reverse):
+    nobody = [(0, 0)]
+    written = [
+        (0, ["A", "AGG"], [*nobody, (1, 0)]),
+        (2, ["GTA", "G"], [*nobody, (0, 1)]),
+        (5, ["CG", "TTTT"], [*nobody, (1, 0)]),
+        (8, ["AC", "A"], [*nobody, (0, 1)]),
+        (9, ["C", "CCC"], [*nobody, (1, 0)]),
+    ]
+    contig = make_contig("ACGTACGTAC", written, 2)
+    window = Window("chr1", start, end, reverse)
+    found = whole_region(contig, contig, window, ANCHORED, 1)
+    forward = [reverse_complement(codes) if reverse else codes for codes in found]
+    assert [decode(codes) for codes in forward] == expected
+    padded = "NN" + contig.sequence + "NN"
+    unchanged = whole_region(contig, contig, window, ANCHORED, 0)[1]
+    forward = reverse_complement(unchanged) if reverse else unchanged
+    assert decode(forward) == padded[2 + start : 2 + end]
 
 
 # --- a simulated cohort ---------------------------------------------------------------------------
@@ -509,7 +542,7 @@ def test_personal_windows_of_a_simulated_cohort(simulated, start, end, reverse):
     window = Window("chrA", start, end, reverse)
     people = np.array([7, 0, 11])
     personal = personal_window(simulated.genotypes, simulated.reference, window, POLICIES, people)
-    inside = [v for v in simulated.variants if start < v.POS - 1 + len(v.REF) and v.POS <= end]
+    inside = [v for v in simulated.variants if start - len(v.REF) < v.POS - 1 < end]
     snvs = [v for v in inside if v.is_snp]
     assert 0 < len(snvs) < len(inside)
     assert personal.edits.positions.tolist() == [v.POS - 1 - start for v in snvs]
@@ -553,5 +586,3 @@ def test_another_genome_is_refused(simulated, tmp_path):
             Window("chrA", 20_000, 30_000),
             POLICIES,
         )
-
-

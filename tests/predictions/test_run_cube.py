@@ -8,6 +8,7 @@ import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from zarr.errors import GroupNotFoundError
 
 from zarrbench import ledger
 from zarrbench.errors import (
@@ -15,6 +16,7 @@ from zarrbench.errors import (
     IncompleteCubeError,
     ModelInputError,
     RecipeError,
+    SourceError,
     StorageError,
 )
 from zarrbench.predictions import run as run_module
@@ -174,6 +176,16 @@ def test_failing_storage_stops_the_run_and_keeps_what_is_finished(fill, monkeypa
     assert filled.before + filled.now == 7
     assert filled.before >= 1
     assert open_cube(cube).prediction.notnull().all()
+
+
+def test_an_error_arrives_as_what_it_is_whatever_caused_it(client):
+    def lost(shared: str, item: int) -> None:
+        # which Dask cannot make again from a pickle
+        raise SourceError(f"{shared} cannot be read") from GroupNotFoundError("no group")
+
+    [(_, result)] = submit_bounded(client, lost, [1], "s3://bucket/cohort.vcz")
+    assert type(result) is SourceError
+    assert str(result) == "s3://bucket/cohort.vcz cannot be read"
 
 
 def test_no_slot_is_an_error_and_not_a_wait(planned, job_of, tmp_path):

@@ -4,6 +4,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from zarrbench.storage import published, quiet_zarr
 # about 200 files.
 CHUNK = 1 << 18
 SHARD = 1 << 24
+# 8 MB of chunks stay in memory
+_CHUNKS_KEPT = 32
 
 # What pyfaidx and Biopython let through when a file, or an index beside it, is damaged
 _DAMAGE = (
@@ -163,6 +166,8 @@ class Reference:
         REFERENCE.check_version(self._group.attrs.asdict(), path)
         names = list(self._group.attrs["contigs"])
         self._arrays = {name: self._group[name] for name in names}
+        # Windows of neighbouring genes share chunks.
+        self._chunk = lru_cache(maxsize=_CHUNKS_KEPT)(self._read_chunk)
         self.lengths: dict[str, int] = {n: int(a.shape[0]) for n, a in self._arrays.items()}
 
     def codes(self, window: Window) -> Codes:
@@ -176,6 +181,14 @@ class Reference:
         codes = np.full(window.length, OTHER, dtype=np.uint8)
         start = max(window.start, 0)
         stop = min(window.end, array.shape[0])
-        if start < stop:
-            codes[start - window.start : stop - window.start] = array[start:stop]
+        while start < stop:
+            number, at = divmod(start, CHUNK)
+            end = min(stop, (number + 1) * CHUNK)
+            part = self._chunk(window.contig, number)
+            codes[start - window.start : end - window.start] = part[at : at + end - start]
+            start = end
         return codes
+
+    def _read_chunk(self, contig: str, number: int) -> Codes:
+        chunk: Codes = self._arrays[contig][number * CHUNK : (number + 1) * CHUNK]
+        return chunk

@@ -6,7 +6,7 @@ read as it is, Zarr format 2 or 3, whoever wrote it, in a folder or behind a URL
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,10 @@ from zarrbench.storage import quiet_zarr
 REQUIRED = ("sample_id", "contig_id", "variant_contig", "variant_position", "variant_allele",
             "call_genotype")  # fmt: skip
 OPTIONAL = ("call_genotype_phased", "region_index")
+
+
+# Positions and alleles of so many chunks stay in memory; genotypes, which are large, do not.
+_CHUNKS_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,9 @@ class GenotypeStore:
                 raise StoreLayoutError(f"{path} names {len(self.samples)} samples for {n_samples}")
             self._contigs = [str(c) for c in self._arrays["contig_id"][:]]
             self._index = self._read_index()
+        # Windows of neighbouring genes, and a gene's own and that of its null, share chunks.
+        self._sites = lru_cache(maxsize=_CHUNKS_KEPT)(self._read_sites)
+        self._wholly_phased = np.zeros(self.n_variants, dtype=bool)
         present = [self._contigs[i] for i in sorted(set(self._index[:, 1].tolist()))]
         self.contig_map = map_contigs(present, reference_contigs, f"the genotype store {path}")
         #: contigs that have records but no partner in the reference
@@ -123,10 +130,7 @@ class GenotypeStore:
             start = int(positions[0])
             rows, positions, alleles = self._reaching(contig, start, end)
         genotypes = self._rows("call_genotype", rows)
-        if "call_genotype_phased" in self._arrays:
-            phased = self._rows("call_genotype_phased", rows).astype(bool, copy=False)
-        else:
-            phased = np.zeros(genotypes.shape[:2], dtype=bool)
+        phased = self._read_phased(rows)
         everyone = np.arange(len(self.samples))
         if individuals is not None and not np.array_equal(individuals, everyone):
             # `take` is nine times as fast as an index here.
@@ -142,18 +146,39 @@ class GenotypeStore:
         index = self._index
         contig_id = self._id_of.get(contig, -1)
         touched = (index[:, 1] == contig_id) & (index[:, 2] <= end) & (index[:, 4] > start)
-        size = self._chunk
-        rows = np.concatenate(
-            [np.arange(0), *(np.arange(c * size, (c + 1) * size) for c in index[touched, 0])]
-        )
-        rows = rows[rows < self.n_variants]
-        positions = from_one_based(self._rows("variant_position", rows))
-        alleles = self._rows("variant_allele", rows)
-        reaching = (positions < end) & (positions + reference_lengths(alleles) > start)
-        shared = np.isin(index[touched, 0], index[index[:, 1] != contig_id, 0])
-        if shared.any():  # a chunk that holds the end of one contig and the start of another
-            reaching &= self._rows("variant_contig", rows) == contig_id
+        if not touched.any():
+            nothing = np.empty(0, dtype=np.int64)
+            return nothing, nothing, self._arrays["variant_allele"][:0]
+        found = [self._sites(int(chunk)) for chunk in index[touched, 0]]
+        rows, contigs, positions, ends, alleles = map(np.concatenate, zip(*found, strict=True))
+        reaching = (contigs == contig_id) & (positions < end) & (ends > start)
         return rows[reaching], positions[reaching], alleles[reaching]
+
+    def _read_sites(self, chunk: int) -> tuple[NDArray, ...]:
+        """Return rows, contigs, positions, ends of REF and alleles of the records of a chunk."""
+        first = chunk * self._chunk
+        here = slice(first, min(first + self._chunk, self.n_variants))
+        of_chunk = self._index[self._index[:, 0] == chunk, 1]
+        with reading(self.path):
+            positions = from_one_based(self._arrays["variant_position"][here])
+            alleles = self._arrays["variant_allele"][here]
+            if of_chunk.size == 1:
+                contigs = np.full(positions.size, of_chunk[0])
+            else:
+                contigs = self._arrays["variant_contig"][here]
+        ends = positions + reference_lengths(alleles)
+        return np.arange(here.start, here.stop), contigs, positions, ends, alleles
+
+    def _read_phased(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether calls are phased, (row, sample); not read again where all of them are."""
+        shape = (rows.size, len(self.samples))
+        if "call_genotype_phased" not in self._arrays:
+            return np.zeros(shape, dtype=bool)
+        if self._wholly_phased[rows].all():
+            return np.broadcast_to(np.True_, shape)
+        phased: NDArray[np.bool_] = self._rows("call_genotype_phased", rows).astype(bool)
+        self._wholly_phased[rows] = phased.all(axis=1)
+        return phased
 
     def _rows(self, name: str, rows: NDArray[np.int64]) -> NDArray:
         """Read ascending rows of an array; each run of neighbouring chunks with one request."""

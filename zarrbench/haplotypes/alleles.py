@@ -172,7 +172,8 @@ def match_reference(
     letters = records.alleles[rows[single]][:, :1].astype(np.dtypes.StringDType())
     wrong[single] = _codes_of_letters(letters)[:, 0] != reference[starts[single]]
     for i in np.flatnonzero(~single):
-        low, high = max(0, -starts[i]), min(lengths[i], reference.size - starts[i])
+        low = max(0, -starts[i])
+        high = max(low, min(lengths[i], reference.size - starts[i]))
         ref = encode(str(records.alleles[rows[i], 0]))[low:high]
         wrong[i] = (ref != reference[starts[i] + low : starts[i] + high]).any()
     counts["ref_mismatches"] = int((wrong & here[rows]).sum())

@@ -36,8 +36,7 @@ class Content:
             `length` is ignored.
         """
         keys = np.empty(len(words), dtype=np.uint64)
-        for row in range(len(words)):
-            keys[row] = _key(words[row], self._mask, self._factors)
+        _keys(words, self._mask, self._factors, keys)
         return keys
 
 
@@ -97,6 +96,12 @@ def _key(item, mask, factors):  # type: ignore[no-untyped-def]
     key ^= key >> np.uint64(32)
     key *= np.uint64(0x9E3779B97F4A7C15)
     return key ^ (key >> np.uint64(29))
+
+
+@numba.njit(cache=True, nogil=True)
+def _keys(words, mask, factors, keys):  # type: ignore[no-untyped-def]
+    for row in range(words.shape[0]):
+        keys[row] = _key(words[row], mask, factors)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,5 +1,6 @@
 """The personal sequences of a window, each distinct one once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -93,6 +94,36 @@ class PersonalWindow:
         source, letters = self._one_hot_source(out.dtype)
         self.assembly.write(chosen, source, self.before, letters, _opaque(out))
         return out
+
+    def batches(self, rows: ArrayLike, out: NDArray) -> Iterator[NDArray]:
+        """Yield sequences, batch by batch, in an array that is used again and again.
+
+        Only what differs from the batch before is written, which without insertions and deletions
+        is far less than a copy of the sequences. A batch holds until the next one is asked for,
+        and is read-only; copy what must last.
+
+        Parameters
+        ----------
+        rows : int (row,)
+            Which of the distinct sequences, in this order; any may stand more than once.
+        out : uint8 (batch, length), or any type (batch, length, 4)
+            What is filled with `codes`, or with `one_hot`. The last batch may be shorter.
+        """
+        chosen = np.asarray(rows, dtype=np.int64)
+        shown = out.view()
+        shown.flags.writeable = False
+        if out.ndim == 2:
+            source, letters, written = self.reference, _SAME, out
+        else:
+            (source, letters), written = self._one_hot_source(out.dtype), _opaque(out)
+        held = None
+        for start in range(0, chosen.size, len(out)):
+            batch = chosen[start : start + len(out)]
+            size = batch.size
+            before = None if held is None else held[:size]
+            self.assembly.write(batch, source, self.before, letters, written[:size], before)
+            held = batch
+            yield shown[:size]
 
     def haplotype(self, individual: int, haplotype: int) -> Codes:
         """Return the base codes of one haplotype of one individual (both 0-based rows)."""
@@ -285,14 +316,19 @@ def _distinct_rows(carried: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArr
     is that of their keys, so that it does not depend on the order of people.
     """
     n_edits, n_haplotypes = carried.shape
-    packed = np.zeros((n_haplotypes + 1, 8 * max(1, -(-n_edits // 64))), dtype=np.uint8)
-    packed[1:, : -(-n_edits // 8)] = np.packbits(carried, axis=0).T
-    catalogue = Catalogue(packed.shape[1], n_haplotypes + 1)
+    n_bytes = 8 * max(1, -(-n_edits // 64))
+    bits = np.zeros((n_bytes, 8, n_haplotypes), dtype=np.uint8)
+    bits.reshape(-1, n_haplotypes)[:n_edits] = carried
+    for bit in range(1, 8):  # a tenth of the time of packbits along this axis
+        bits[:, 0] |= bits[:, bit] << bit
+    packed = np.zeros((n_haplotypes + 1, n_bytes), dtype=np.uint8)
+    packed[1:] = bits[:, 0].T
+    catalogue = Catalogue(n_bytes, n_haplotypes + 1)
     number = catalogue.number(packed.view(np.uint64)[None])[0]
     order = np.argsort(catalogue.keys(catalogue.codes.view(np.uint64)), kind="stable")
     place = np.empty(order.size, dtype=np.int32)
     place[order] = np.arange(order.size)
-    distinct = np.unpackbits(catalogue.codes[order], axis=1, count=n_edits)
+    distinct = np.unpackbits(catalogue.codes[order], axis=1, count=n_edits, bitorder="little")
     return distinct.view(np.bool_), place[number]
 
 

@@ -1,5 +1,6 @@
 """Filling a cube on a Dask cluster: tasks in a bounded window, progress from what is done."""
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -159,7 +160,8 @@ def submit_bounded(
     def submit_next() -> None:
         item = next(remaining, None)
         if item is not None:
-            future = client.submit(function, shared, item, resources=resources, pure=False)
+            key = f"{function.__name__}-{uuid.uuid4()}"  # as the dashboard shows it
+            future = client.submit(_run, function, shared, item, key=key, resources=resources)
             running[future] = item
             completed.add(future)
 
@@ -171,3 +173,13 @@ def submit_bounded(
         yield item, future.result() if error is None else error
         future.release()
         submit_next()
+
+
+def _run(function: Callable[[Any, Any], Any], shared: Any, item: Any) -> Any:
+    """Run ``function(shared, item)`` on a worker."""
+    try:
+        return function(shared, item)
+    except SourceError as error:
+        # It must arrive as what it is: the errors of clients of S3 cannot always be pickled.
+        error.__cause__ = error.__context__ = None
+        raise
