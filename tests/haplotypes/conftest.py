@@ -36,11 +36,9 @@ class Contig:
     def records(
         self, contig: str, start: int, end: int, individuals: np.ndarray | None = None
     ) -> Records:
-        found: list = []
-        for position, alleles, calls in reversed(self.written):
-            if position < end and position + len(alleles[0]) > start:
-                found.insert(0, (position, alleles, calls))
-                start = min(start, position)
+        found = [r for r in self.written if r[0] < end and r[0] + len(r[1][0]) > start]
+        if found and found[0][0] < start:
+            return self.records(contig, found[0][0], end, individuals)
         people = np.arange(self.individuals) if individuals is None else individuals
         width = max((len(alleles) for _, alleles, _ in found), default=2)
         padded = [[*alleles, *[""] * (width - len(alleles))] for _, alleles, _ in found]

@@ -102,6 +102,26 @@ def test_one_hot_is_that_of_the_codes(random_window, reverse, dtype):
     np.testing.assert_array_equal(out, expected[1:3])
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+def test_batches_use_one_array_again(random_window, size, reverse):
+    personal, _ = random_window(reverse=reverse)
+    rows = np.random.default_rng(size).integers(0, personal.n_rows, 23)
+    out = np.full((size, 200), 9, dtype=np.uint8)
+    batches = personal.batches(rows, out)
+    found = []
+    for batch in batches:
+        assert np.shares_memory(batch, out)
+        assert not batch.flags.writeable
+        found.append(batch.copy())
+    assert [len(batch) for batch in found[:-1]] == [size] * (len(found) - 1)
+    np.testing.assert_array_equal(np.concatenate(found), personal.codes(rows))
+    out = np.full((size, 200, 4), 9, dtype=np.float16)
+    found = [batch.copy() for batch in personal.batches(rows, out)]
+    np.testing.assert_array_equal(np.concatenate(found), personal.one_hot(rows))
+    assert list(personal.batches([], out)) == []
+
+
 def test_the_reference_is_always_a_row(random_window):
     personal, _ = random_window()
     row = personal.reference_row
@@ -249,6 +269,19 @@ def test_the_tss_base_stays_where_it_is(make_contig, case):
     for individual, haplotype in np.argwhere(kept):
         made = decode(personal.haplotype(individual, haplotype))
         assert made[index] == ("C" if window.reverse else "G")
+
+
+@settings(max_examples=100, deadline=None)
+@given(cohorts(), st.data())
+def test_anchored_batches_hold_the_sequences_of_their_rows(make_contig, case, data):
+    sequence, written, individuals, window = case
+    contig = make_contig(sequence, written, individuals)
+    personal = personal_window(contig, contig, window, ANCHORED)
+    codes = personal.codes()
+    rows = data.draw(st.lists(st.sampled_from(range(len(codes))), max_size=9))
+    out = np.full((data.draw(st.integers(1, 4)), window.length), 9, dtype=np.uint8)
+    found = [bytes(row) for batch in personal.batches(rows, out) for row in batch]
+    assert found == [bytes(codes[row]) for row in rows]
 
 
 @settings(max_examples=100, deadline=None)

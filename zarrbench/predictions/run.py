@@ -9,7 +9,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 
 from zarrbench import ledger, progress
 from zarrbench.clusters import check_slots, workers_of
-from zarrbench.errors import ClusterError, SourceError
+from zarrbench.errors import ClusterError, SourceError, ZarrbenchError
 from zarrbench.predictions.cube import check_recipe, create_cube, done_shards, finish_cube
 from zarrbench.predictions.plan import Plan, Task
 from zarrbench.predictions.worker import Job, failure, run_task, warm_up
@@ -179,7 +179,7 @@ def _run(function: Callable[[Any, Any], Any], shared: Any, item: Any) -> Any:
     """Run ``function(shared, item)`` on a worker."""
     try:
         return function(shared, item)
-    except SourceError as error:
-        # It must arrive as what it is: the errors of clients of S3 cannot always be pickled.
+    except ZarrbenchError as error:
+        # It must arrive as what it is: what caused it cannot always be pickled.
         error.__cause__ = error.__context__ = None
         raise
