@@ -189,7 +189,8 @@ def test_ref_is_compared_as_far_as_the_reference_is_known():
     for index, alleles in [(-2, "TTACC,T"), (-3, "GTTACGTNCGTAGGG,G"), (8, "AGTT,A")]:
         assert matched(records_of((index, alleles)), REFERENCE, allowed=1) == ([], 1)
     # Nothing of REF is known.
-    assert matched(records_of((-2, "TT,T"), (-1, "T,A"), (10, "G,C")), REFERENCE)[0] == [0, 1, 2]
+    beyond = records_of((-9, "TT,T"), (-7, "T,A,TA"), (-2, "TT,T"), (-1, "T,A"), (10, "G,C"))
+    assert matched(beyond, REFERENCE) == ([0, 1, 1, 2, 3, 4], 0)
 
 
 def test_bases_before_the_window_are_compared_too():

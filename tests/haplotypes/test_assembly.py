@@ -131,6 +131,22 @@ def test_the_reach_of_rows_with_deletions():
     ]
 
 
+def test_as_many_bases_as_edits():
+    made = parts([(3, 5, ""), (7, 7, "TT")], [[1, 0], [0, 1], [1, 1]], 0, 10)
+    reference = "N" * BESIDE + "ACGACGACGACGA" + "N" * BESIDE
+    assert written(assemble(made), reference, [0, 1, 2], 10) == [
+        "ACGGACGACG",
+        "ACGACGATTC",
+        "ACGGATTCGA",
+    ]
+
+
+def test_bases_beside_the_window_are_left_out():
+    made = parts([(-1, 1, "TG"), (8, 10, "CT")], [[1, 1], [1, 0]], 4, 9)
+    reference = "N" * (BESIDE - 1) + "A" * 11 + "N" * BESIDE
+    assert written(assemble(made), reference, [0, 1], 9) == ["GAAAAAAAC", "GAAAAAAAA"]
+
+
 def test_without_insertions_and_deletions_a_row_is_one_stretch():
     substitutions = [(1, 2, "T"), (4, 6, "GG"), (7, 8, "A")]
     assembly = assemble(parts(substitutions, [[1, 1, 0], [0, 0, 0]], 0, 10))

@@ -502,6 +502,9 @@ def test_where_a_split_parts_the_bases():
     assert replaced(found.split(6), 0) == [(0, 4, "GG"), (4, 6, "TA"), (6, 8, "CC")]
     assert replaced(found.split(1), 0) == [(0, 1, "G"), (1, 4, "G"), (4, 8, "TACC")]
     assert replaced(found.split(3), 0) == [(0, 3, "GG"), (3, 4, ""), (4, 8, "TACC")]
+    longer = anchored(record(2, "G", "TCC", "1|0"))
+    assert replaced(longer.split(3), 0) == [(2, 3, "T"), (3, 3, "CC")]
+    assert longer.split(2) is longer
 
 
 # --- against a plain implementation -------------------------------------------------------------

@@ -535,6 +535,22 @@ def test_a_whole_region_is_as_long_as_it_is(make_contig, start, end, expected, r
     assert decode(forward) == padded[2 + start : 2 + end]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        # Before the first base of the contig there is no other.
+        (0, 8, ["GACGTACGT", "ACGTCCACGT"]),
+        (3, 8, ["TACGT", "TCCACGT"]),
+        (4, 8, ["ACGT", "ACGT"]),
+        (2, 4, ["GT", "GTCC"]),
+    ],
+)
+def test_an_insertion_belongs_to_the_base_before_it(make_contig, start, end, expected):
+    contig = make_contig("ACGTACGT", [(0, ["A", "GA"], [(1, 0)]), (3, ["TA", "TCCA"], [(0, 1)])])
+    found = whole_region(contig, contig, Window("chr1", start, end), ANCHORED, 0)
+    assert [decode(codes) for codes in found] == expected
+
+
 # --- a simulated cohort ---------------------------------------------------------------------------
 
 

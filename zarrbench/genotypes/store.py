@@ -181,17 +181,13 @@ class GenotypeStore:
         return phased
 
     def _rows(self, name: str, rows: NDArray[np.int64]) -> NDArray:
-        """Read ascending rows of an array; each run of neighbouring chunks with one request."""
+        """Read rows of an array; those of a region follow each other, or nearly so."""
         array = self._arrays[name]
         if rows.size == 0:
             return array[:0]
-        runs = np.split(rows, np.flatnonzero(np.diff(rows) > self._chunk) + 1)
-        read = []
-        for run in runs:
-            with reading(self.path):
-                values = array[int(run[0]) : int(run[-1]) + 1]
-            read.append(values if len(values) == run.size else values[run - run[0]])
-        return read[0] if len(read) == 1 else np.concatenate(read)
+        with reading(self.path):
+            values = array[int(rows[0]) : int(rows[-1]) + 1]
+        return values if len(values) == rows.size else values[rows - rows[0]]
 
     def _read_index(self) -> NDArray[np.int64]:
         """Return the region index, one row a chunk and contig.

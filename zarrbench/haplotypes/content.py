@@ -90,9 +90,12 @@ class Catalogue(Content):
 @numba.njit(cache=True, nogil=True)
 def _key(item, mask, factors):  # type: ignore[no-untyped-def]
     end = factors.size - 1
-    key = (item[end] & mask) * factors[end]
+    last = item[end] & mask
+    # A product moves bits up only: without the upper half brought down, the last bases of a word
+    # would leave next to nothing in the key.
+    key = (last ^ (last >> np.uint64(32))) * factors[end]
     for i in range(end):
-        key += item[i] * factors[i]
+        key += (item[i] ^ (item[i] >> np.uint64(32))) * factors[i]
     key ^= key >> np.uint64(32)
     key *= np.uint64(0x9E3779B97F4A7C15)
     return key ^ (key >> np.uint64(29))

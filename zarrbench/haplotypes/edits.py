@@ -105,8 +105,11 @@ class Edits:
 
     @cached_property
     def positions(self) -> NDArray[np.int64]:
-        """Where in the window people can differ: each start of an edit once, (position,)."""
-        return np.unique(self.starts[self._of_dosage])
+        """Where in the window people can differ, (position,): each start of an edit once.
+
+        An insertion and a replacement that begin at one base are two.
+        """
+        return self._sites[0]
 
     @cached_property
     def dosage(self) -> NDArray[np.int8]:
@@ -114,10 +117,9 @@ class Edits:
 
         -1 where an allele is missing.
         """
-        chosen = self._of_dosage
-        if not chosen.any():
+        _, chosen, first = self._sites
+        if chosen.size == 0:
             return np.zeros((0, self.carried.shape[1] // 2), dtype=np.int8)
-        _, first = np.unique(self.starts[chosen], return_index=True)
         carried = np.logical_or.reduceat(self.carried[chosen], first)
         # A sum along the short axis of two haplotypes would be five times slower.
         dosage = carried[:, 0::2].astype(np.int8) + carried[:, 1::2]
@@ -126,6 +128,14 @@ class Edits:
             unknown = np.logical_or.reduceat(self.unknown[chosen], first) & ~carried
             dosage[unknown[:, 0::2] | unknown[:, 1::2]] = -1
         return dosage
+
+    @cached_property
+    def _sites(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return `positions`, the edits at them, and which of these is the first at each."""
+        chosen = np.flatnonzero(self._of_dosage)
+        site = site_of(self.starts[chosen], self.ends[chosen])
+        first = np.flatnonzero(np.diff(site, prepend=site[:1] - 1))
+        return self.starts[chosen[first]], chosen, first
 
     @property
     def _of_dosage(self) -> NDArray[np.bool_]:
@@ -313,13 +323,15 @@ def _merged(
         alleles, carried = alleles.take(order), carried[order]
         unknown = None if unknown is None else unknown[order]
     inside = (alleles.starts < window.length) & (alleles.ends > 0)
-    same = np.flatnonzero(np.diff(alleles.starts) == 0)
+    site = site_of(alleles.starts, alleles.ends)
+    shared = np.unique(site[1:][np.diff(site) == 0])
     kept = np.ones(order.size, dtype=bool)
-    if same.size:
-        sites = np.unique(np.stack([alleles.record, alleles.starts])[:, inside], axis=1)
-        counts["merged_records"] = int(sites.shape[1] - np.unique(sites[1]).size)
-        for start in np.unique(alleles.starts[same]).tolist():
-            rows = np.flatnonzero(alleles.starts == start)
+    if shared.size:
+        of_records = np.unique(np.stack([alleles.record, site])[:, inside], axis=1)
+        counts["merged_records"] = int(of_records.shape[1] - np.unique(of_records[1]).size)
+        for one in shared:
+            rows = np.flatnonzero(site == one)
+            start = int(alleles.starts[rows[0]])
             kept[rows] = _unite(alleles, rows, carried, unknown)
             rows = rows[kept[rows] & (alleles.index[rows] > 0)]
             if policies.indels == "skip" and (carried[rows].sum(axis=0) > 1).any():
@@ -349,6 +361,11 @@ def _merged(
         unknown,
         counts,
     )
+
+
+def site_of(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the places at which edits begin, in their order: insertions before the others."""
+    return 2 * starts + (ends > starts)
 
 
 def _unite(

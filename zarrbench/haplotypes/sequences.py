@@ -325,7 +325,10 @@ def _distinct_rows(carried: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArr
     packed[1:] = bits[:, 0].T
     catalogue = Catalogue(n_bytes, n_haplotypes + 1)
     number = catalogue.number(packed.view(np.uint64)[None])[0]
-    order = np.argsort(catalogue.keys(catalogue.codes.view(np.uint64)), kind="stable")
+    keys = catalogue.keys(catalogue.codes.view(np.uint64))
+    order = np.argsort(keys, kind="stable")
+    if np.unique(keys).size < keys.size:  # hardly ever: then the bits themselves decide
+        order = np.array(sorted(range(keys.size), key=lambda row: catalogue.codes[row].tobytes()))
     place = np.empty(order.size, dtype=np.int32)
     place[order] = np.arange(order.size)
     distinct = np.unpackbits(catalogue.codes[order], axis=1, count=n_edits, bitorder="little")
@@ -346,10 +349,13 @@ def one_of_each(personal: PersonalWindow) -> PersonalWindow:
         keys.append(content.keys(block[: rows.size].view(np.uint64)))
     _, first, inverse = np.unique(np.concatenate(keys), return_index=True, return_inverse=True)
     first_like = first[inverse]
-    for row in np.flatnonzero(first_like != np.arange(personal.n_rows)):
-        one, other = personal.codes([first_like[row], row])
-        if not np.array_equal(one, other):
-            first_like[row] = row
+    alike: dict[int, list[int]] = {}  # sequences with one key that differ: hardly ever two
+    for row in np.flatnonzero(first_like != np.arange(personal.n_rows)).tolist():
+        known = alike.setdefault(int(first_like[row]), [int(first_like[row])])
+        own, *others = personal.codes([row, *known])
+        same = [k for k, other in zip(known, others, strict=True) if np.array_equal(own, other)]
+        first_like[row] = same[0] if same else row
+        known += [] if same else [row]
     kept, place = np.unique(first_like, return_inverse=True)
     number: NDArray[np.int32] = place.astype(np.int32)
     return replace(
