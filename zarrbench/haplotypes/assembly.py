@@ -116,12 +116,14 @@ class Assembly:
                 sequence[to : to + size] = source[before + start : before + start + size]
         if held is not None:
             slots = np.flatnonzero(alike)
-            places, number, _ = self._bases(held[slots])
+            taken, index = ragged.indices(self.base_offsets, held[slots])
+            places, sizes = self.base_to[index], np.diff(taken)
             first = self.stretch_offsets[held[slots]]
             moved = (self.stretch_from - self.stretch_to)[first] + before
-            out[slots[number], places] = source[places + moved[number]]
-        places, number, codes = self._bases(rows)
-        out[number, places] = letters[codes]
+            _put(out, slots, sizes, places, source[places + np.repeat(moved, sizes)])
+        taken, index = ragged.indices(self.base_offsets, rows)
+        slots, sizes = np.arange(rows.size), np.diff(taken)
+        _put(out, slots, sizes, self.base_to[index], letters[self.base_code[index]])
 
     def _alike(self, these: NDArray[np.int64], those: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which rows are, but for their bases, the same one stretch of the reference."""
@@ -132,12 +134,6 @@ class Assembly:
             alike &= column[first[these]] == column[first[those]]
         return alike
 
-    def _bases(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], Codes]:
-        """Return place, number in `rows` and code of all single bases of some rows."""
-        taken, places = ragged.take(self.base_offsets, self.base_to, rows)
-        _, codes = ragged.take(self.base_offsets, self.base_code, rows)
-        return places, np.repeat(np.arange(rows.size), np.diff(taken)), codes
-
     @cached_property
     def _stretches(self) -> list[list[tuple[int, int, int]]]:
         columns = (self.stretch_to, self.stretch_from, self.stretch_size)
@@ -147,12 +143,31 @@ class Assembly:
 
     def take(self, rows: NDArray[np.int64]) -> "Assembly":
         """Return the assembly of some of the rows."""
-        offsets, to = ragged.take(self.stretch_offsets, self.stretch_to, rows)
-        _, start = ragged.take(self.stretch_offsets, self.stretch_from, rows)
-        _, size = ragged.take(self.stretch_offsets, self.stretch_size, rows)
-        base_offsets, base_to = ragged.take(self.base_offsets, self.base_to, rows)
-        _, base_code = ragged.take(self.base_offsets, self.base_code, rows)
-        return Assembly(offsets, to, start, size, base_offsets, base_to, base_code)
+        offsets, of = ragged.indices(self.stretch_offsets, rows)
+        base_offsets, of_base = ragged.indices(self.base_offsets, rows)
+        return Assembly(
+            offsets,
+            self.stretch_to[of],
+            self.stretch_from[of],
+            self.stretch_size[of],
+            base_offsets,
+            self.base_to[of_base],
+            self.base_code[of_base],
+        )
+
+
+def _put(
+    out: NDArray,
+    rows: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    places: NDArray[np.int64],
+    values: NDArray,
+) -> None:
+    """Write values to the places of rows of `out`, as many to each as `sizes` says."""
+    if out.flags.c_contiguous:  # one index instead of two: half the time
+        out.reshape(-1)[places + np.repeat(rows * out.shape[1], sizes)] = values
+    else:
+        out[np.repeat(rows, sizes), places] = values
 
 
 def assemble(parts: Parts) -> Assembly:

@@ -13,6 +13,15 @@ def take(
     starts: NDArray[np.int64], values: NDArray, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray]:
     """Return the offsets and values of some rows, in the order of `rows`."""
-    sizes = starts[rows + 1] - starts[rows]
+    taken, index = indices(starts, rows)
+    return taken, values[index]
+
+
+def indices(
+    starts: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the offsets of some rows, and where in the flat array their values are."""
+    first = starts[rows]
+    sizes = starts[rows + 1] - first
     taken = offsets(sizes)
-    return taken, values[np.repeat(starts[rows] - taken[:-1], sizes) + np.arange(taken[-1])]
+    return taken, np.repeat(first - taken[:-1], sizes) + np.arange(taken[-1])
