@@ -18,6 +18,7 @@ lint: .venv/test-installed
 
 bench: .venv/test-installed
 	$(BIN)/python -m benchmarks.geuvadis
+	$(BIN)/python -m benchmarks.haplotypes
 
 # Editable, so that tests see the sources; it serves the demo as well.
 .venv/test-installed: pyproject.toml requirements.lock
