@@ -78,7 +78,8 @@ class Edits:
         """Return the same with every edit that spans a place made two, before it and from it on.
 
         Its bases stand for the reference bases one by one from the left; what is left over of
-        either is inserted or deleted.
+        either is inserted or deleted. So an edit that ends at the place with more bases than it
+        replaces is two as well: the rest is an insertion there.
         """
         longer = self.shifts > 0
         spans = (self.starts < place) & ((self.ends > place) | ((self.ends == place) & longer))
