@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests use; with CI=true nothing that they need may be absent."""
 
 import contextlib
+import importlib
 import io
 import logging
 import os
@@ -10,6 +11,7 @@ import urllib.parse
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import cloudpickle
 import hypothesis
@@ -82,6 +84,16 @@ def bcftools() -> str:
     if found is None:
         absent("bcftools is not installed")
     return str(found)
+
+
+@pytest.fixture(scope="session")
+def enformer_pytorch() -> ModuleType:
+    """Another implementation of Enformer, of the extra `parity`."""
+    try:
+        return importlib.import_module("enformer_pytorch.modeling_enformer")
+    except ImportError:
+        absent("enformer-pytorch is not installed (extra parity)")
+        raise
 
 
 @dataclass(frozen=True)

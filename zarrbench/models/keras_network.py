@@ -1,11 +1,12 @@
 """Running a Keras network on base codes: backend set-up, one-hot on the device, fixed batches.
 
-With `zarrbench.models.keras_model` and `motif_model` (which it serves) the only place that
-imports Keras. Written in `keras.ops`, so that it runs on any backend of Keras 3.
+With what it serves (`zarrbench.models.keras_model`, `motif_model` and `enformer`) the only place
+that imports Keras. Written in `keras.ops`, so that it runs on any backend of Keras 3.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+from keras import ops
 
-from zarrbench.genome.bases import Codes
+from zarrbench.genome.bases import ONE_HOT, Codes
 
 
 def prepare_backend() -> None:
@@ -44,9 +46,28 @@ class OneHot(keras.layers.Layer):
         self._table = table
 
     def call(self, codes: object) -> object:
-        # A look-up, not ops.one_hot: backends disagree on what an index past the end means.
-        indices = keras.ops.cast(codes, "int32")
-        return keras.ops.take(keras.ops.convert_to_tensor(self._table), indices, axis=0)
+        return one_hot(codes, self._table)
+
+
+def one_hot(codes: object, table: NDArray[np.float32] = ONE_HOT) -> object:
+    """Look up the vector (4,) of each base code (batch, length) in a table (5, 4)."""
+    # A look-up, not ops.one_hot: backends disagree on what an index past the end means.
+    return ops.take(ops.convert_to_tensor(table), ops.cast(codes, "int32"), axis=0)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a pure function of arrays and nests of arrays, where the backend can."""
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            # tf.function would turn what a `partial` holds into its own types.
+            return cast(Callable[..., Any], tf.function(lambda *a: function(*a), autograph=False))
+        case "jax":
+            import jax
+
+            return cast(Callable[..., Any], jax.jit(function))
+    return function
 
 
 class FixedBatch:

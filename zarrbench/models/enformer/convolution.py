@@ -1,0 +1,30 @@
+"""The convolution that trunk and head are made of: normalise, activate, convolve."""
+
+from typing import Any
+
+from zarrbench.models.enformer.architecture import EPSILON, Weights
+from zarrbench.models.keras_network import ops
+
+
+def gelu(x: Any) -> Any:
+    """Return ``x * sigmoid(1.702 x)``: the approximation that the network was trained with."""
+    return x * ops.sigmoid(1.702 * x)
+
+
+def convolve(x: Any, kernel: Any, bias: Any, padding: str) -> Any:
+    """Convolve (batch, length, input) with (width, input, output), channels last everywhere."""
+    return ops.conv(x, kernel, padding=padding, data_format="channels_last") + bias
+
+
+def activated(weights: Weights, name: str, x: Any) -> Any:
+    """Normalise with moving statistics, then apply `gelu`; (..., channel)."""
+    factor = weights[f"{name}/scale"] * ops.rsqrt(weights[f"{name}/variance"] + EPSILON)
+    return gelu(x * factor + (weights[f"{name}/offset"] - weights[f"{name}/mean"] * factor))
+
+
+def pointwise(weights: Weights, name: str, x: Any) -> Any:
+    """Apply a normalised convolution of width 1; (..., input) to (..., output)."""
+    return (
+        ops.matmul(activated(weights, name, x), weights[f"{name}/kernel"])
+        + (weights[f"{name}/bias"])
+    )

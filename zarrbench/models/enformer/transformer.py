@@ -1,0 +1,127 @@
+"""The transformer: layers of attention with relative positions, and of perceptrons."""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from zarrbench.models.enformer.architecture import EPSILON, Architecture, Weights
+from zarrbench.models.keras_network import ops
+
+
+def position_keys(architecture: Architecture, weights: Weights, features: NDArray) -> list[Any]:
+    """Return what attention compares queries with to weigh distances: no input changes it.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    weights : Weights
+    features : float32 (distance, feature)
+        As `zarrbench.models.enformer.positions.position_features` gives them.
+
+    Returns
+    -------
+    list of float32 (head, distance, key), one a layer
+    """
+    features = ops.convert_to_tensor(features)
+    names = [f"transformer/{layer}/attention/position" for layer in range(architecture.layers)]
+    return [
+        _of_heads(ops.matmul(features, weights[name])[None], architecture.heads)[0]
+        for name in names
+    ]
+
+
+def transformer(
+    architecture: Architecture,
+    weights: Weights,
+    keys: list[Any],
+    x: Any,
+    rows: range | None = None,
+) -> Any:
+    """Run all layers.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    weights : Weights
+    keys : list of float32 (head, distance, key)
+        From `position_keys`.
+    x : float32 (batch, row, channel)
+        From `zarrbench.models.enformer.trunk.trunk`, all rows.
+    rows : range, optional
+        Neighbouring rows to return; the last layer makes no others. All by default.
+
+    Returns
+    -------
+    float32 (batch, asked row, channel)
+    """
+    every = range(architecture.bins)
+    for layer in range(architecture.layers):
+        asked = rows if rows is not None and layer == architecture.layers - 1 else every
+        name = f"transformer/{layer}"
+        x = x[:, asked.start : asked.stop] + attention(
+            weights, f"{name}/attention", keys[layer], x, asked
+        )
+        x = x + _perceptron(weights, f"{name}/perceptron", x)
+    return x
+
+
+def attention(weights: Weights, name: str, position_key: Any, x: Any, rows: range) -> Any:
+    """Let `rows` attend to all rows of x (batch, row, channel); (batch, asked row, channel)."""
+    x = _normalised(weights, name, x)
+    content_bias, position_bias = weights[f"{name}/content_bias"], weights[f"{name}/position_bias"]
+    heads, key_size = content_bias.shape
+    asked = x[:, rows.start : rows.stop]
+    query = _of_heads(ops.matmul(asked, weights[f"{name}/query"]), heads) * key_size**-0.5
+    key = _of_heads(ops.matmul(x, weights[f"{name}/key"]), heads)
+    value = _of_heads(ops.matmul(x, weights[f"{name}/value"]), heads)
+    content = ops.matmul(query + content_bias[:, None], ops.transpose(key, (0, 1, 3, 2)))
+    # Distances of the last asked row to the first of all, up to those of the first to the last
+    length = x.shape[1]
+    near = position_key[:, length - rows.stop : 2 * length - 1 - rows.start]
+    distance = ops.matmul(query + position_bias[:, None], ops.transpose(near, (0, 2, 1)))
+    share = ops.softmax(content + _by_key(distance, length))
+    found = ops.transpose(ops.matmul(share, value), (0, 2, 1, 3))
+    joined = ops.reshape(found, (-1, len(rows), heads * found.shape[-1]))
+    return ops.matmul(joined, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
+
+
+def _by_key(distance: Any, length: int) -> Any:
+    """Turn logits by distance into logits by key.
+
+    Row i of n asked ones has the distance of key j in column ``j - i + n - 1``. Read as one vector,
+    in lines one element longer, each line begins where the one before it did less one: the
+    diagonals become columns without a gather.
+
+    Parameters
+    ----------
+    distance : float32 (batch, head, n, length + n - 1)
+    length : int
+        Keys.
+
+    Returns
+    -------
+    float32 (batch, head, n, length)
+    """
+    _, heads, n, width = distance.shape
+    longer = ops.pad(distance, ((0, 0), (0, 0), (0, 0), (0, 1)))
+    vector = ops.reshape(longer, (-1, heads, n * (width + 1)))[:, :, n - 1 : n - 1 + n * width]
+    return ops.reshape(vector, (-1, heads, n, width))[..., :length]
+
+
+def _perceptron(weights: Weights, name: str, x: Any) -> Any:
+    x = _normalised(weights, name, x)
+    wide = ops.relu(ops.matmul(x, weights[f"{name}/wide_kernel"]) + weights[f"{name}/wide_bias"])
+    return ops.matmul(wide, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
+
+
+def _normalised(weights: Weights, name: str, x: Any) -> Any:
+    """Normalise each row over its channels."""
+    x = x - ops.mean(x, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(x), axis=-1, keepdims=True)
+    return x * ops.rsqrt(variance + EPSILON) * weights[f"{name}/scale"] + weights[f"{name}/offset"]
+
+
+def _of_heads(x: Any, heads: int) -> Any:
+    """Split (batch, row, head * channel) into (batch, head, row, channel)."""
+    _, rows, channels = x.shape
+    return ops.transpose(ops.reshape(x, (-1, rows, heads, channels // heads)), (0, 2, 1, 3))
