@@ -16,7 +16,7 @@ def test_features_are_what_they_are_called(rows, features):
     away = np.abs(distances)
     for i in range(count):
         half_life = 8 * (rows / 8) ** (i / (count - 1))
-        np.testing.assert_allclose(found[:, i], 0.5 ** (away / half_life), rtol=1e-4)
+        np.testing.assert_allclose(found[:, i], 0.5 ** (away / half_life), rtol=1e-4, atol=1e-12)
         box = [abs(distance) <= 2 ** (i + 1) - 2 for distance in distances]
         np.testing.assert_array_equal(found[:, count + i], box)
         mean = rows / count + i * (rows - rows / count) / (count - 1)

@@ -61,21 +61,28 @@ def random_weights(architecture: Architecture, seed: int = 0) -> Arrays:
     """Draw weights for tests and benchmarks with which every part of the network counts.
 
     An initialised Enformer is no test: its attention adds nothing, and its batch statistics let
-    values overflow. Here kernels keep the scale of what they read, statistics and biases are drawn,
-    and pooling prefers the larger of two as the initialised one does.
+    values overflow. Here statistics and biases are drawn too, kernels keep the scale of what they
+    read, and pooling prefers the larger of two as the initialised one does. Weights of plain
+    noise would be little better: their rows are nearly alike wherever they lie, so that attention
+    to one is attention to all. Kernels that add up to nothing pass on what differs between
+    rows, and long queries attend to few of them.
     """
     rng = np.random.default_rng(seed)
     return {name: _draw(rng, name, shape) for name, shape in shapes(architecture).items()}
 
 
 def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    part = name.rsplit("/", 1)[-1]
+    place, part = name.rsplit("/", 1)
     if part == "variance":
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
     drawn = rng.standard_normal(shape, dtype=np.float32)
     if len(shape) == 1 or part.endswith("_bias"):
         return np.float32(part == "scale") + np.float32(0.2) * drawn
+    inputs = tuple(range(len(shape) - 1))
     drawn /= np.sqrt(np.prod(shape[:-1], dtype=np.float32))
-    if name.endswith("pooling/kernel"):
-        drawn += 2 * np.eye(*shape, dtype=np.float32)
-    return drawn
+    if place.endswith("pooling"):
+        return drawn + 2 * np.eye(*shape, dtype=np.float32)
+    if part == "kernel":
+        drawn -= drawn.mean(axis=inputs)
+    gain = 4 if part == "query" else np.sqrt(2) if place.endswith("convolution") else 1
+    return drawn * np.float32(gain)
