@@ -3,6 +3,7 @@ import pytest
 
 from zarrbench.models.enformer.architecture import TINY
 from zarrbench.models.enformer.transformer import attention, transformer
+from zarrbench.models.keras_network import ops
 
 X = np.random.default_rng(1).standard_normal((2, TINY.bins, TINY.channels), dtype=np.float32)
 
@@ -33,7 +34,8 @@ def slow_attention(arrays, features, x, row: int) -> np.ndarray:
 
 @pytest.mark.parametrize("rows", [range(TINY.bins), range(29, 32), range(1), range(60, 64)])
 def test_attention_key_by_key(tiny, rows):
-    found = np.asarray(attention(tiny.weights, "transformer/0/attention", tiny.keys[0], X, rows))
+    x = ops.convert_to_tensor(X)
+    found = np.asarray(attention(tiny.weights, "transformer/0/attention", tiny.keys[0], x, rows))
     assert found.shape == (2, len(rows), TINY.channels)
     for row in {rows[0], rows[len(rows) // 2], rows[-1]}:
         expected = slow_attention(tiny.arrays, tiny.features, X[1].astype(float), row)
@@ -42,7 +44,8 @@ def test_attention_key_by_key(tiny, rows):
 
 @pytest.mark.parametrize("rows", [range(29, 34), range(1), range(63, 64), range(TINY.bins)])
 def test_asked_rows_are_those_of_all(tiny, rows):
-    whole = np.asarray(transformer(TINY, tiny.weights, tiny.keys, X))
-    asked = np.asarray(transformer(TINY, tiny.weights, tiny.keys, X, rows))
+    x = ops.convert_to_tensor(X)
+    whole = np.asarray(transformer(TINY, tiny.weights, tiny.keys, x))
+    asked = np.asarray(transformer(TINY, tiny.weights, tiny.keys, x, rows))
     assert (whole.shape, asked.shape) == (X.shape, (2, len(rows), TINY.channels))
     np.testing.assert_allclose(asked, whole[:, rows.start : rows.stop], rtol=0, atol=1e-5)

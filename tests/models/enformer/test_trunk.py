@@ -17,6 +17,11 @@ def affected(position: int) -> set[int]:
     return {r for r in range(TINY.bins) if 128 * r - HALO <= position < 128 * (r + 1) + HALO}
 
 
+def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    """Equal within 1e-5 of the range."""
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * float(np.ptp(expected)))
+
+
 @pytest.mark.parametrize("k", [1, 4, 7])
 @pytest.mark.parametrize("row", [3, 17, 50])
 def test_a_tile_without_padding_gives_the_rows_of_the_whole(tiny, random_codes, k, row):
@@ -26,7 +31,7 @@ def test_a_tile_without_padding_gives_the_rows_of_the_whole(tiny, random_codes, 
     assert (halo(TINY), tile.shape[1]) == (HALO, 128 * k + 518)
     found = tiny.trunk(tile, "valid")
     assert (whole.shape, found.shape) == ((3, 64, 48), (3, k, 48))
-    np.testing.assert_allclose(found, whole[:, row : row + k], rtol=0, atol=1e-5)
+    assert_close(found, whole[:, row : row + k])
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -35,10 +40,10 @@ def test_padding_reaches_three_rows(tiny, random_codes, k):
     whole = tiny.trunk(codes)
     edge = (k + 3) * 128
     first, last = tiny.trunk(codes[:, :edge])[:, :k], tiny.trunk(codes[:, -edge:])[:, -k:]
-    np.testing.assert_allclose(first, whole[:, :k], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(last, whole[:, -k:], rtol=0, atol=1e-5)
+    assert_close(first, whole[:, :k])
+    assert_close(last, whole[:, -k:])
     middle = tiny.trunk(codes[:, 1280 : 1280 + 1280])
-    differs = np.abs(middle - whole[:, 10:20]).max(axis=(0, 2)) > 1e-5
+    differs = np.abs(middle - whole[:, 10:20]).max(axis=(0, 2)) > 1e-4
     assert differs.tolist() == [True] * 3 + [False] * 4 + [True] * 3
 
 
@@ -46,9 +51,10 @@ def test_a_changed_base_changes_its_rows_and_no_others(tiny, random_codes):
     codes = random_codes(1, LENGTH)
     offsets = [0, 1, 2, 3, 4, 64, 124, 125, 126, 127]
     positions = [0, 1, LENGTH - 2, LENGTH - 1, *(32 * 128 + offset for offset in offsets)]
-    changed = np.repeat(codes, len(positions), axis=0)
+    changed = np.repeat(codes, len(positions) + 1, axis=0)
     changed[np.arange(len(positions)), positions] = (codes[0, positions] + 1) % 4
-    differs = (tiny.trunk(changed) != tiny.trunk(codes)).any(axis=2)
+    rows = tiny.trunk(changed)
+    differs = (rows[:-1] != rows[-1]).any(axis=2)
     reached = [set(np.flatnonzero(row).tolist()) for row in differs]
     assert reached == [affected(position) for position in positions]
     assert {len(rows) for rows in reached[4:]} == {5, 6}
@@ -61,7 +67,7 @@ def test_what_is_no_letter_is_a_zero_vector(tiny, random_codes):
     padded_by_hand = tiny.trunk(codes[:, 640:], "same")
     # beyond the gap and its halo there is no difference; within it the gap is no padding
     found = tiny.trunk(with_gap)
-    np.testing.assert_allclose(found[0, 8:], padded_by_hand[0, 3:], rtol=0, atol=1e-5)
+    assert_close(found[0, 8:], padded_by_hand[0, 3:])
     assert np.abs(found[0, 5] - padded_by_hand[0, 0]).max() > 1e-4
 
 
@@ -84,4 +90,4 @@ def test_distinct_tiles_make_the_rows_of_every_sequence(tiny, family, indels, k)
         right[made.rows[:, -1]],
     ]
     whole = tiny.trunk(personal.codes())
-    np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, rtol=0, atol=1e-5)
+    assert_close(np.concatenate(pieces, axis=1), whole)
