@@ -32,8 +32,10 @@ def slow_attention(arrays, features, x, row: int) -> np.ndarray:
     return np.concatenate(found) @ part["kernel"] + part["bias"]
 
 
-@pytest.mark.parametrize("rows", [range(TINY.bins), range(29, 32), range(1), range(60, 64)])
-def test_attention_key_by_key(tiny, rows):
+@pytest.mark.parametrize("block", [128, 7])
+@pytest.mark.parametrize("rows", [range(TINY.bins), range(29, 32), range(1), range(50, 64)])
+def test_attention_key_by_key(tiny, rows, block, monkeypatch):
+    monkeypatch.setattr("zarrbench.models.enformer.transformer._BLOCK", block)
     x = ops.convert_to_tensor(X)
     found = np.asarray(attention(tiny.weights, "transformer/0/attention", tiny.keys[0], x, rows))
     assert found.shape == (2, len(rows), TINY.channels)

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 from zarrbench.models.enformer.architecture import EPSILON, Architecture, Weights
 from zarrbench.models.keras_network import ops
 
+# Rows that attend at once: a block needs the logits of its own distances, hardly more than of keys
+_BLOCK = 128
+
 
 def position_keys(architecture: Architecture, weights: Weights, features: NDArray) -> list[Any]:
     """Return what attention compares queries with to weigh distances: no input changes it.
@@ -70,19 +73,31 @@ def attention(weights: Weights, name: str, position_key: Any, x: Any, rows: rang
     x = _normalised(weights, name, x)
     content_bias, position_bias = weights[f"{name}/content_bias"], weights[f"{name}/position_bias"]
     heads, key_size = content_bias.shape
+    key = ops.transpose(_of_heads(ops.matmul(x, weights[f"{name}/key"]), heads), (0, 1, 3, 2))
+    value = _of_heads(ops.matmul(x, weights[f"{name}/value"]), heads)
     asked = x[:, rows.start : rows.stop]
     query = _of_heads(ops.matmul(asked, weights[f"{name}/query"]), heads) * key_size**-0.5
-    key = _of_heads(ops.matmul(x, weights[f"{name}/key"]), heads)
-    value = _of_heads(ops.matmul(x, weights[f"{name}/value"]), heads)
-    content = ops.matmul(query + content_bias[:, None], ops.transpose(key, (0, 1, 3, 2)))
-    # Distances of the last asked row to the first of all, up to those of the first to the last
-    length = x.shape[1]
-    near = position_key[:, length - rows.stop : 2 * length - 1 - rows.start]
-    distance = ops.matmul(query + position_bias[:, None], ops.transpose(near, (0, 2, 1)))
-    share = ops.softmax(content + _by_key(distance, length))
-    found = ops.transpose(ops.matmul(share, value), (0, 2, 1, 3))
-    joined = ops.reshape(found, (-1, len(rows), heads * found.shape[-1]))
+    found = []
+    for start in range(0, len(rows), _BLOCK):
+        block, of = rows[start : start + _BLOCK], query[:, :, start : start + _BLOCK]
+        content = ops.matmul(of + content_bias[:, None], key)
+        distance = _by_distance(of + position_bias[:, None], position_key, block)
+        share = ops.softmax(content + _by_key(distance, x.shape[1]))
+        found.append(ops.matmul(share, value))
+    of_rows = ops.transpose(ops.concatenate(found, axis=2), (0, 2, 1, 3))
+    joined = ops.reshape(of_rows, (-1, len(rows), heads * value.shape[-1]))
     return ops.matmul(joined, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
+
+
+def _by_distance(query: Any, position_key: Any, rows: range) -> Any:
+    """Return the logits of the distances that `rows` have to any row.
+
+    The first is that of the last of `rows` to the first of all, the last one that of the first
+    of `rows` to the last of all: float32 (batch, head, asked row, row + asked row - 1).
+    """
+    length = (position_key.shape[1] + 1) // 2
+    near = position_key[:, length - rows.stop : 2 * length - 1 - rows.start]
+    return ops.matmul(query, ops.transpose(near, (0, 2, 1)))
 
 
 def _by_key(distance: Any, length: int) -> Any:
