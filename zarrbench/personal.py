@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zarrbench.errors import ContigError, SampleError
+from zarrbench.errors import ContigError
 from zarrbench.genome.bases import decode
-from zarrbench.genome.coordinates import Window, model_window, parse_region
-from zarrbench.genome.genes import sel_gene
+from zarrbench.genome.coordinates import Window, parse_region
+from zarrbench.genome.genes import sel_gene, window_around
 from zarrbench.haplotypes.sequences import PersonalWindow, personal_window, whole_region
 from zarrbench.recipes import nearest
 from zarrbench.stores import StoreFamily
@@ -45,10 +45,8 @@ def gene_window(
     ContigError
         If the window leaves its contig, unless the policy pads it.
     """
-    found = sel_gene(stores.genes, gene)
-    contig, tss, strand = (found[name].item() for name in ("contig", "tss", "strand"))
     index = length // 2 if tss_index is None else tss_index
-    window = model_window(str(contig), int(tss), str(strand), length, index, strand_aware)
+    window = window_around(sel_gene(stores.genes, gene), length, index, strand_aware)
     if stores.recipe.policies.beyond_contig == "refuse":
         _refuse_beyond(stores, window)
     return window
@@ -79,7 +77,7 @@ def personal_sequences(
     GenotypeError, ReferenceMismatchError, UnphasedGenotypeError
         If calls of the window are refused by the policies.
     """
-    rows = None if individuals is None else _rows(stores, individuals)
+    rows = None if individuals is None else stores.genotypes.rows_of(individuals)
     return personal_window(stores.genotypes, stores.reference, window, stores.recipe.policies, rows)
 
 
@@ -102,22 +100,11 @@ def region_fasta(stores: StoreFamily, region: str, individual: str) -> str:
         raise ContigError(f"the reference has no contig {contig!r}{nearest(contig, lengths)}")
     window = Window(contig, start, lengths[contig] if end is None else end)
     _refuse_beyond(stores, window)
-    row = int(_rows(stores, [individual])[0])
+    row = int(stores.genotypes.rows_of([individual])[0])
     sequences = whole_region(
         stores.genotypes, stores.reference, window, stores.recipe.policies, row
     )
     return _fasta(individual, str(window), sequences)
-
-
-def _rows(stores: StoreFamily, individuals: Sequence[str]) -> NDArray[np.int64]:
-    row_of = {sample: row for row, sample in enumerate(stores.genotypes.samples)}
-    absent = [name for name in individuals if name not in row_of]
-    if absent:
-        raise SampleError(
-            f"the genotype store {stores.genotypes.path} has no sample {absent[0]!r}"
-            f"{nearest(absent[0], row_of)}"
-        )
-    return np.array([row_of[name] for name in individuals], dtype=np.int64)
 
 
 def _refuse_beyond(stores: StoreFamily, window: Window) -> None:

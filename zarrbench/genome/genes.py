@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zarrbench.delimited import read_rows, reading_text
 from zarrbench.errors import ContigError, GeneTableError
-from zarrbench.genome.coordinates import map_contigs, tss_of_gene
+from zarrbench.genome.coordinates import Window, map_contigs, model_window, tss_of_gene
 from zarrbench.recipes import resolve
 
 _GENE_FEATURES = frozenset({"gene", "ncRNA_gene", "pseudogene"})
@@ -131,6 +131,14 @@ def sel_gene(dataset: xr.Dataset, name: str) -> xr.Dataset:
         if candidate in ids:
             return dataset.sel(gene=candidate)
     return dataset.sel(gene=resolve(name, dataset["gene_name"].values, ids, "gene"))
+
+
+def window_around(
+    gene: xr.Dataset, length: int, tss_index: int, strand_aware: bool = False
+) -> Window:
+    """Return the `model_window` of one gene: a dataset without the dim ``gene``."""
+    contig, tss, strand = (gene[name].item() for name in ("contig", "tss", "strand"))
+    return model_window(str(contig), int(tss), str(strand), length, tss_index, strand_aware)
 
 
 def _read(path: Path) -> list[_Gene]:

@@ -14,8 +14,9 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from zarrbench.errors import StoreLayoutError
+from zarrbench.errors import SampleError, StoreLayoutError
 from zarrbench.genome.coordinates import from_one_based, map_contigs
+from zarrbench.recipes import nearest
 from zarrbench.remote import is_url, reading, storage_options
 from zarrbench.storage import quiet_zarr
 
@@ -100,6 +101,25 @@ class GenotypeStore:
     def contigs(self) -> list[str]:
         """Contigs with records, as the reference names them."""
         return list(self._id_of)
+
+    def rows_of(self, samples: Iterable[str]) -> NDArray[np.int64]:
+        """Return the rows of some of `samples`, in their order.
+
+        Raises
+        ------
+        SampleError
+            If one is not in the store.
+        """
+        row_of = {sample: row for row, sample in enumerate(self.samples)}
+        rows = []
+        for sample in samples:
+            if sample not in row_of:
+                raise SampleError(
+                    f"the genotype store {self.path} has no sample {sample!r}"
+                    f"{nearest(sample, row_of)}"
+                )
+            rows.append(row_of[sample])
+        return np.array(rows, dtype=np.int64)
 
     def dataset(self) -> xr.Dataset:
         """Return the store as sgkit reads it, lazily."""

@@ -80,10 +80,8 @@ class Catalogue(Content):
         if needed > len(self._kept):
             room = max(needed, 2 * self._size)
             kept, keys = np.empty((room, self.words), np.uint64), np.empty(room, np.uint64)
-            kept[: self._size], keys[: self._size] = (
-                self._kept[: self._size],
-                self._keys[: self._size],
-            )
+            kept[: self._size] = self._kept[: self._size]
+            keys[: self._size] = self._keys[: self._size]
             self._kept, self._keys = kept, keys
 
 

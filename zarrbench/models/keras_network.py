@@ -41,9 +41,7 @@ class OneHot(keras.layers.Layer):
     def __init__(self, channels: str = "ACGT", **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.channels = channels
-        table = np.zeros((5, 4), dtype=np.float32)
-        table[["ACGT".index(letter) for letter in channels], np.arange(4)] = 1.0
-        self._table = table
+        self._table = ONE_HOT[:, ["ACGT".index(letter) for letter in channels]]
 
     def call(self, codes: object) -> object:
         return one_hot(codes, self._table)

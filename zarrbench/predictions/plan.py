@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from zarrbench.errors import GeneTableError
 from zarrbench.expression.samples import Join
-from zarrbench.genome.coordinates import Window, model_window
+from zarrbench.genome.coordinates import Window
+from zarrbench.genome.genes import window_around
 from zarrbench.layouts import PREDICTIONS
 from zarrbench.models.protocol import LoadableModel, ModelRecipe, ModelSpec
 from zarrbench.predictions.cube import Block, blocks
@@ -154,8 +155,7 @@ def make_plan(stores: StoreFamily, join: Join, model: LoadableModel, predict: Pr
     genes, left_out = _choose_genes(stores, spec, predict)
     everybody = stores.genotypes.samples
     individuals = list(join.individuals) if predict.individuals == "expressed" else everybody
-    row_of = {sample: row for row, sample in enumerate(everybody)}
-    rows = np.array([row_of[name] for name in individuals], dtype=np.int64)
+    rows = stores.genotypes.rows_of(individuals)
     recipe = described_recipe(stores, model.recipe, predict)
     recipe["model"]["contents"] = [file_sha256(path) for _, path in model.files]
     recipe["genes"] = {"n": genes.sizes["gene"], "sha256": _digest(genes)}
@@ -220,14 +220,7 @@ def _choose_genes(
 
 def window_of(gene: xr.Dataset, spec: ModelSpec) -> Window:
     """Return the window of one gene (a dataset without the dim ``gene``) as a model reads it."""
-    return model_window(
-        str(gene["contig"].item()),
-        int(gene["tss"].item()),
-        str(gene["strand"].item()),
-        spec.input_length,
-        spec.tss_index,
-        spec.strand_aware,
-    )
+    return window_around(gene, spec.input_length, spec.tss_index, spec.strand_aware)
 
 
 def _digest(genes: xr.Dataset) -> str:

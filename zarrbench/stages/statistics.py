@@ -14,7 +14,8 @@ import zarrbench
 from zarrbench import progress
 from zarrbench.errors import IncompleteCubeError, RecipeError, SourceError, ZarrbenchError
 from zarrbench.expression.samples import observed
-from zarrbench.genome.coordinates import Window, model_window
+from zarrbench.genome.coordinates import Window
+from zarrbench.genome.genes import window_around
 from zarrbench.genotypes.policies import CASES, Policies
 from zarrbench.haplotypes.sequences import personal_window, window_edits
 from zarrbench.layouts import GENE_STATISTICS
@@ -201,12 +202,11 @@ def _nulls(
     null: Null,
 ) -> list[NullResult]:
     """Compute the nulls of all genes of the cube on the cluster, in its order."""
-    row_of = {sample: row for row, sample in enumerate(workspace.stores.genotypes.samples)}
     job = NullJob(
         genotypes=workspace.stores.genotypes_path,
         reference=workspace.stores.part_path("reference"),
         policies=parse(Policies, read_recipe(workspace.cube)["policies"], str(workspace.cube)),
-        individuals=np.array([row_of[i] for i in measured["individual"].values], dtype=np.int64),
+        individuals=workspace.stores.genotypes.rows_of(map(str, measured["individual"].values)),
         null=null,
         recipe_hash=str(cube.attrs["recipe_hash"]),
     )
@@ -232,8 +232,7 @@ def _null_window(gene: xr.Dataset, window: Window, null: Null) -> Window:
     if null.window == "model":
         return window
     flank = int(null.window)
-    contig, tss = str(gene["contig"].item()), int(gene["tss"].item())
-    return model_window(contig, tss, "+", 2 * flank + 1, flank, strand_aware=False)
+    return window_around(gene, 2 * flank + 1, flank)
 
 
 def genes_null(job: NullJob, genes: Sequence[GeneNull]) -> list[NullResult]:
