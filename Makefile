@@ -19,6 +19,8 @@ lint: .venv/test-installed
 bench: .venv/test-installed
 	$(BIN)/python -m benchmarks.geuvadis
 	$(BIN)/python -m benchmarks.haplotypes
+	$(BIN)/python -m benchmarks.enformer
+	$(BIN)/python -m benchmarks.cube
 
 # Editable, so that tests see the sources; it serves the demo as well.
 .venv/test-installed: pyproject.toml requirements.lock

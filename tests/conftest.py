@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sys
+import time
 import urllib.parse
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ from zarrbench.sources import Source
 from zarrbench.stores import StoreFamily
 
 ROOT = Path(__file__).parent.parent
-# What CI must not skip: its machines have the real cohort and install bcftools.
-NEVER_SKIPPED = ("realdata", "bcftools", "parity")
+# What CI must not skip: its machines have the real cohort, and install bcftools and SLURM.
+NEVER_SKIPPED = ("realdata", "bcftools", "parity", "slurm", "hosts")
 
 # A machine that is busy with something else makes no test fail.
 hypothesis.settings.register_profile("zarrbench", deadline=None)
@@ -100,7 +101,8 @@ def enformer_pytorch() -> ModuleType:
 class ToyRecipe:
     """A model that needs no file and no network library, exact in float32 whatever the batch.
 
-    `fails` and `kills` name genes for which it raises, or ends its process.
+    `fails` and `kills` name genes for which it raises, or ends its process; `pause` seconds make
+    every call last.
     """
 
     name: str = "toy"
@@ -113,11 +115,14 @@ class ToyRecipe:
     broken: bool = False
     fails: tuple[str, ...] = ()
     kills: tuple[str, ...] = ()
+    pause: float = 0.0
 
     def spec(self) -> ModelSpec:
-        tracks = tuple(Track(f"T{i}", ("even", "odd")[i % 2]) for i in range(self.n_tracks))
-        return ModelSpec(self.name, self.input_length, self.tss_index, self.strand_aware, tracks,
+        return ModelSpec(self.name, self.input_length, self.tss_index, self.strand_aware,
                          bins=3, batch_size=self.batch_size)  # fmt: skip
+
+    def read_tracks(self, files: Mapping[str, Path]) -> tuple[Track, ...]:
+        return tuple(Track(f"T{i}", ("even", "odd")[i % 2]) for i in range(self.n_tracks))
 
     def sources(self) -> tuple[Source, ...]:
         return () if self.file is None else (self.file,)
@@ -132,7 +137,7 @@ class ToyModel:
     """Adds up a whole number for every base, bin and track, and one for the gene."""
 
     def __init__(self, recipe: ToyRecipe) -> None:
-        self.spec, self._recipe = recipe.spec(), recipe
+        self.spec, self.tracks, self._recipe = recipe.spec(), recipe.read_tracks({}), recipe
         shape = (recipe.input_length, 5, self.spec.bins, recipe.n_tracks)
         self._weights = np.random.default_rng(0).integers(0, 9, shape)
 
@@ -141,6 +146,7 @@ class ToyModel:
             raise ModelInputError(f"no answer for {gene}")
         if gene in self._recipe.kills:
             os._exit(1)
+        time.sleep(self._recipe.pause)
         assert codes.shape[1] == self.spec.input_length
         per_base = self._weights[np.arange(codes.shape[1]), codes]
         return (per_base.sum(axis=1) + sum(gene.encode()) % 7).astype(np.float32)
@@ -383,6 +389,8 @@ def clients() -> Generator[list[Client], None, None]:
                 n_workers=n_workers,
                 threads_per_worker=1,
                 processes=False,
+                # The whole suite is in this process: its size is no reason to pause the workers.
+                memory_limit=None,
                 resources={"GPU": 1},
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,

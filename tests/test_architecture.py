@@ -17,17 +17,18 @@ ROOT = PACKAGE.parent
 LAYERS = (
     ("errors",),
     ("layouts", "provenance"),
-    ("storage", "progress", "delimited", "remote"),
-    ("ledger", "recipes", "sources"),
+    ("storage", "locks", "progress", "delimited", "remote"),
+    ("checksums", "ledger", "recipes", "sources"),
     ("genome",),
     ("genotypes",),
     ("haplotypes",),
-    ("expression", "simulation", "models", "statistics"),
-    ("stores", "clusters"),
-    ("personal", "predictions", "report"),
+    ("expression", "simulation", "models", "statistics", "predictdb"),
+    ("store_recipe", "stores", "clusters"),
+    ("personal", "predictions", "report", "reproduction"),
+    ("parameters",),
     ("pipeline",),
     ("stages",),
-    ("cli", "doctor", "__main__", "__init__"),
+    ("cli", "command", "doctor", "__main__", "__init__"),
 )
 
 

@@ -63,7 +63,10 @@ LETTERS = """
 
         def spec(self):
             middle = self.input_length // 2
-            return ModelSpec("letters", self.input_length, middle, True, (Track("a"),), 1, 8)
+            return ModelSpec("letters", self.input_length, middle, True, 1, 8)
+
+        def read_tracks(self, files):
+            return (Track("a"),)
 
         def sources(self):
             return ()
@@ -75,7 +78,7 @@ LETTERS = """
 
     class LettersModel:
         def __init__(self, recipe):
-            self.spec = recipe.spec()
+            self.spec, self.tracks = recipe.spec(), recipe.read_tracks({})
 
         def predict(self, codes, gene):
             weights = np.arange(codes.shape[1]) % 7
@@ -889,7 +892,7 @@ def pages(path: Path) -> int:
 
 PLENTY = 10_000
 STAGES = ("predict", "statistics", "report")
-DISK_FULL = "the disk is full; free space or choose another folder with --data, then run the same"
+DISK_FULL = "the disk is full; free space or choose another folder with --data, or for models"
 
 
 @pytest.mark.cluster

@@ -1,7 +1,10 @@
 """The command line itself: what it imports, and how it ends."""
 
 import errno
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import zarrbench
-from zarrbench import cli, errors
+from zarrbench import cli, command, errors
 
 HEAVY = ("tensorflow", "keras", "xarray", "zarr", "dask", "distributed", "sgkit", "pandas", "numpy")
 
@@ -21,7 +24,16 @@ def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "-h"], ["store", "build", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "-h"],
+        ["store", "build", "--help"],
+        ["model", "fetch", "-h"],
+        ["reproduce", "published", "-h"],
+    ],
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     shown = in_a_process("-X", "importtime", "-m", "zarrbench", *arguments)
     assert shown.returncode == 0
@@ -56,7 +68,7 @@ def ended_by(error: BaseException, *flags: str) -> Result:
     """Run a command that fails so."""
 
     @click.command()
-    @cli._command
+    @command.command
     def fails() -> None:
         raise error
 
@@ -78,7 +90,8 @@ def ended_by(error: BaseException, *flags: str) -> Result:
             OSError(errno.ENOSPC, "No space left on device"),
             2,
             "cannot write the data folder: the disk is full; free space or choose another folder "
-            "with --data, then run the same command again: finished work is kept",
+            "with --data, or for models ZARRBENCH_CACHE, then run the same command again: finished "
+            "work is kept",
         ),
         (
             KeyError("x"),
@@ -126,6 +139,22 @@ def test_wrong_flags(arguments: list[str]) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_models_are_not_written_over_other_things(tmp_path: Path) -> None:
+    kept = tmp_path / "notes.txt"
+    kept.write_text("kept")
+    for arguments in (["random", str(tmp_path)], ["convert", "enformer", str(kept)]):
+        ended = CliRunner().invoke(cli.main, ["model", *arguments])
+        assert ended.exit_code == 2
+        assert "exists and is no" in ended.stderr
+        assert kept.read_text() == "kept"
+
+
+def test_a_model_that_is_nowhere(tmp_path: Path) -> None:
+    ended = CliRunner().invoke(cli.main, ["model", "check", "enfromer"])
+    assert ended.exit_code == 2
+    assert "there is no model 'enfromer': give a SavedModel folder" in ended.stderr
+
+
 def test_a_reader_that_stops_listening_is_no_error() -> None:
     shown = subprocess.run(
         f"{sys.executable} -m zarrbench doctor | true",
@@ -137,3 +166,29 @@ def test_a_reader_that_stops_listening_is_no_error() -> None:
     )
     assert "Traceback" not in shown.stderr
     assert "unexpected" not in shown.stderr
+
+
+def test_released_tables_that_were_changed_end_with_a_code_of_their_own(
+    published: Path, tmp_path: Path
+) -> None:
+    command = ["reproduce", "published", "--tables"]
+    shown = CliRunner().invoke(cli.main, [*command, str(published)])
+    assert shown.exit_code == 0
+    assert "significant genes (Fig. 2a)" in shown.stdout
+    folder = tmp_path / "tables"
+    shutil.copytree(published, folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)
+    table = folder / "SupplementaryTable1.tsv"
+    text = table.read_text()
+    table.write_text(text.replace("\t0.846\t", "\t0.001\t"))
+    changed = CliRunner().invoke(cli.main, [*command, str(folder), "--json"])
+    assert changed.exit_code == 4
+    assert json.loads(changed.stdout)["verdicts"]["differs"] > 10
+    assert re.fullmatch(r"zarrbench: \d+ of \d+ verdicts are not those .*\n", changed.stderr)
+    table.write_text(text.replace("RmeanRandom", "RMean"))
+    lacking = CliRunner().invoke(cli.main, [*command, str(folder)])
+    assert lacking.exit_code == 2
+    assert lacking.stdout == ""
+    assert re.fullmatch(r"zarrbench: .*should have the column 'RmeanRandom'.*\n", lacking.stderr)
+    assert CliRunner().invoke(cli.main, [*command, str(tmp_path / "none")]).exit_code == 2
+    assert CliRunner().invoke(cli.main, command[:2]).exit_code == 2

@@ -6,13 +6,17 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from zarrbench import ledger
+from zarrbench import remote as urls
 from zarrbench.errors import StorageError
 from zarrbench.ledger import Entry, append, clear, entries, intact, ledger_of
+from zarrbench.storage import get, put
 
 RECIPE = "f" * 64
 
@@ -33,7 +37,15 @@ def test_it_lies_beside_the_cube():
 def test_what_is_appended_is_read(place):
     assert entries(place, RECIPE) == {}
     done = Entry(
-        "ENSG1", 3, "done", RECIPE, "2026-01-01T00:00:00Z", {"prediction/c/0": "ab"}, 1.5, 7
+        "ENSG1",
+        3,
+        "done",
+        RECIPE,
+        "2026-01-01T00:00:00Z",
+        {"prediction/c.0": "ab"},
+        {"prediction/c.0": 9},
+        {"predict": 1.5},
+        7,
     )
     failed = entry("ENSG2", 0, "failed", error="ModelInputError: ä 'quoted'\n\u2028 and\ttwo lines")
     append(place, done)
@@ -188,3 +200,80 @@ def test_a_ledger_that_cannot_be_written(tmp_path):
     with pytest.raises(StorageError, match="a file stands where a folder must be"):
         append(tmp_path / "predictions.ledger", entry("a"))
     assert ledger.ledger_of(tmp_path / "predictions.zarr").is_file()
+
+
+@pytest.fixture
+def remote():
+    return ledger_of(urls.place(f"memory://{uuid.uuid4().hex}/predictions.zarr"))
+
+
+def test_behind_a_url_every_entry_is_an_object_until_they_are_joined(remote):
+    assert entries(remote) == {}
+    ledger.compact(remote)
+    for number in range(5):
+        append(remote, entry(f"G{number}"))
+    append(remote, entry("G0", state="failed", second=9))
+    put(ledger.manifest_of(remote), b"{}", remote)
+    put(remote / "torn.jsonl", b'{"gene": "G7", "blo', remote)
+    before = entries(remote, RECIPE)
+    assert {key: found.state for key, found in before.items()} == {
+        (f"G{number}", 0): "done" for number in range(5)
+    }
+    assert len(list(remote.glob("*.jsonl"))) == 7
+    ledger.compact(remote)
+    assert entries(remote, RECIPE) == before
+    assert len(list(remote.glob("*.jsonl"))) == 1
+    append(remote, entry("G9"))
+    ledger.compact(remote)
+    assert set(entries(remote)) == {*before, ("G9", 0)}
+    assert get(ledger.manifest_of(remote)) == b"{}"
+    clear(remote)
+    assert entries(remote) == {}
+
+
+def test_joining_that_is_interrupted_loses_and_doubles_nothing(remote, monkeypatch):
+    for number in range(3):
+        append(remote, entry(f"G{number}"))
+    before = entries(remote)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "rm", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.compact(remote)
+    assert len(list(remote.glob("*.jsonl"))) == 4
+    assert entries(remote) == before
+    ledger.compact(remote)
+    [joined] = remote.glob("*.jsonl")
+    assert len((get(joined) or b"").splitlines()) == 3
+
+
+def test_a_reader_that_meets_a_joining_reads_again(remote, monkeypatch):
+    for number in range(3):
+        append(remote, entry(f"G{number}"))
+    read = ledger.contents_of
+    joined = []
+
+    def after_joining(*given):
+        if not joined:
+            joined.append(True)
+            monkeypatch.setattr(ledger, "contents_of", read)
+            ledger.compact(remote)
+        return read(*given)
+
+    monkeypatch.setattr(ledger, "contents_of", after_joining)
+    assert len(entries(remote)) == 3
+
+
+def test_objects_behind_a_url_are_listed_once(remote):
+    cube = remote.with_suffix(".zarr")
+    put(cube / "prediction/c.0", b"123", cube)
+    known = dataclasses.replace(entry("G"), sizes={"prediction/c.0": 3})
+    listed = ledger.listing(cube)
+    assert listed == {"prediction/c.0": 3}
+    for sizes in (listed, None):
+        assert intact(cube, known, sizes)
+        assert not intact(cube, dataclasses.replace(known, sizes={"prediction/c.0": 4}), sizes)
+        assert not intact(cube, dataclasses.replace(known, sizes={"prediction/c.1": 3}), sizes)

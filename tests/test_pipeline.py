@@ -7,9 +7,18 @@ import yaml
 from zarrbench import recipes
 from zarrbench.errors import RecipeError
 from zarrbench.models.motif_model import MotifRecipe
-from zarrbench.pipeline import Null, Report, Statistics, load_pipeline
+from zarrbench.parameters import (
+    Expression,
+    Null,
+    PrediXcan,
+    Report,
+    Statistics,
+    TrainingPeople,
+)
+from zarrbench.pipeline import STAGES, check_track, load_pipeline
 from zarrbench.predictions.plan import Predict
 from zarrbench.predictions.readouts import Readout
+from zarrbench.sources import Source
 
 KERAS = {
     "kind": "keras",
@@ -51,17 +60,36 @@ def refused(path: Path) -> str:
 def test_packaged_pipelines(name: str) -> None:
     recipe = load_pipeline(recipes.find("pipelines", name))
     assert recipe.name == name
-    assert list(recipe.stages) == ["predict", "statistics", "report"]
+    assert list(recipe.stages) == ["predict", "statistics", "eqtl", "report"]
     assert recipe.stores_file == recipes.find("stores", name)
+
+
+def test_the_packaged_pipeline_with_predixcan() -> None:
+    recipe = load_pipeline(recipes.find("pipelines", "geuvadis_chr22_predixcan"))
+    assert list(recipe.stages) == ["predict", "statistics", "predixcan"]
+    people = TrainingPeople(Source("genotypes/samples.tsv"), "enet_split")
+    assert recipe.stage(PrediXcan) == PrediXcan(
+        train=people, window=500_000, folds=5, build="b37", seed=1
+    )
+    beside = load_pipeline(recipes.find("pipelines", "geuvadis_chr22"))
+    assert recipe.model == beside.model
+    for kind in (Predict, Statistics):
+        assert recipe.stage(kind) == beside.stage(kind)
+
+
+def test_people_to_train_on_may_be_a_plain_path(tmp_path: Path) -> None:
+    stages = [PREDICT, STATISTICS, {"predixcan": {"train": "people.txt"}}]
+    recipe = load_pipeline(written(tmp_path, stages=stages))
+    assert recipe.stage(PrediXcan).train == TrainingPeople(Source("people.txt"))
 
 
 def test_a_pipeline(tmp_path: Path) -> None:
     recipe = load_pipeline(written(tmp_path, description="a study"))
     assert recipe.description == "a study"
     assert recipe.model == MotifRecipe()
-    assert recipe.predict == Predict(Readout("raw_sum"))
-    assert recipe.statistics == Statistics(track="expression", null_test=Null())
-    assert recipe.report == Report()
+    assert recipe.stage(Predict) == Predict(Readout("raw_sum"))
+    assert recipe.stage(Statistics) == Statistics(track="expression", null_test=Null())
+    assert recipe.stage(Report) == Report()
 
 
 def test_everything_at_once(tmp_path: Path) -> None:
@@ -72,6 +100,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
         "genes": "all",
         "individuals": "all",
         "block_size": 10,
+        "store_bins": True,
     }
     null = {"statistic": "empirical", "draws": 7, "window": 500, "seed": 3, "positive": True}
     statistics = {
@@ -92,12 +121,15 @@ def test_everything_at_once(tmp_path: Path) -> None:
     )
     middle = Readout("sum_log", bins=(1, 2), log_base=10, pseudocount=2.0)
     assert recipe.model == MotifRecipe(input_length=1000)
-    assert recipe.predict.readouts == {"prediction": Readout("log_sum"), "middle": middle}
-    assert recipe.predict.block_size == 10
-    assert recipe.statistics == Statistics(
+    assert recipe.stage(Predict).readouts == {
+        "prediction": Readout("log_sum"), "prediction_middle": middle
+    }  # fmt: skip
+    assert recipe.stage(Predict).block_size == 10
+    assert recipe.stage(Predict).store_bins
+    assert recipe.stage(Statistics) == Statistics(
         "control", "sum", Null("empirical", 7, 500, 3, True), 0.1, "strict_above_cut", "drop"
     )
-    assert recipe.report == Report("T", True)
+    assert recipe.stage(Report) == Report("T", True)
 
 
 def test_stores_beside_the_pipeline_win(tmp_path: Path) -> None:
@@ -110,11 +142,11 @@ def test_stores_beside_the_pipeline_win(tmp_path: Path) -> None:
     assert load_pipeline(path).stores_file.samefile(own)
 
 
-@pytest.mark.parametrize("stage", ["predict", "statistics", "report"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_is_not_there(tmp_path: Path, stage: str) -> None:
     recipe = load_pipeline(written(tmp_path, stages=[]))
     with pytest.raises(RecipeError, match=f"'study' has no stage '{stage}'; add it to 'stages'"):
-        getattr(recipe, stage)
+        recipe.stage(STAGES[stage])
 
 
 @pytest.mark.parametrize(
@@ -128,6 +160,7 @@ def test_a_stage_that_is_not_there(tmp_path: Path, stage: str) -> None:
         ({"stages": [{**PREDICT, **STATISTICS}]}, ": stages[0]: expected one stage"),
         ({"stages": [{"predcit": {}}]}, ": stages[0]: unknown stage 'predcit'; did you mean "
          "'predict'?"),
+        ({"stages": [{"predixcan": {}}]}, ": stages[0].predixcan: give weights, or with train"),
         ({"stages": [{None: {}}]}, ": stages[0]: unknown stage 'null'"),
         ({"stages": [PREDICT, PREDICT]}, ": stages[1]: the stage 'predict' stands twice"),
         ({"stages": [STATISTICS, PREDICT]}, ": stages[1]: the stage 'predict' must stand before "
@@ -151,20 +184,25 @@ def test_refused_files(tmp_path: Path, changes: dict[str, Any], message: str) ->
 @pytest.mark.parametrize(
     ("predict", "message"),
     [
-        ({"readout": "identity"}, "predict.prediction: 'identity' needs a model of one bin, this "
+        ({"readout": "identity"}, "predict.readout: 'identity' needs a model of one bin, this "
          "one has 5"),
-        ({"readout": "sum"}, "predict.readout: the readout 'sum' needs a mapping: kind, bins"),
+        ({"readout": "sum"}, "predict.readout: the readout 'sum' is neither a mapping (kind, bins"),
+        ({"readout": "paper"}, "bins (447, 448, 449) are not all in 0..4"),
         ({"readout": {"kind": "sumlog"}}, "readout.kind: 'sumlog' is not a choice; did you mean "
          "'sum_log'?"),
-        ({"readout": {"kind": "raw_sum", "bins": [5]}}, "predict.prediction: bins (5,) are not "
+        ({"readout": {"kind": "raw_sum", "bins": [5]}}, "predict.readout: bins (5,) are not "
          "all in 0..4"),
         ({"readout": {"kind": "raw_sum", "bins": [-1]}}, "are not all in 0..4"),
         ({"readout": {"kind": "raw_sum", "bins": []}}, "bins must name at least one bin"),
         ({"readout": {"kind": "sum_log", "log_base": 3}}, "log_base: 3 is not a choice"),
-        ({"more_readouts": {"x": "identity"}}, "predict.x: 'identity' needs a model of one bin"),
+        ({"more_readouts": {"x": "identity"}}, "predict.more_readouts.x: 'identity' needs a model "
+         "of one bin"),
         ({"more_readouts": {"a b": {"kind": "raw_sum"}}}, "names in more_readouts must be plain "
          "words"),
         ({"more_readouts": {"../x": {"kind": "raw_sum"}}}, "must be plain words"),
+        ({"ensemble": {"shifts": [0, 4096]}}, "predict.ensemble: shifts [0, 4096] move the TSS out "
+         "of the model's input: they must lie in -4096..4095"),
+        ({"ensemble": {"shifts": [-4097]}}, "they must lie in -4096..4095"),
         ({"block_size": 0}, "block_size must be at least 1"),
         ({"genes": "some"}, "genes: 'some' is not a choice; known: all, expressed"),
     ],
@@ -189,9 +227,6 @@ def test_refused_predict_stages(tmp_path: Path, predict: dict[str, Any], message
         ({"null_test": {"window": 0}}, "window must be 'model' or a positive number of bases"),
         ({"null_test": {"window": "modle"}}, "'modle' is not a choice; did you mean 'model'?"),
         ({"null_test": {"statistic": "student"}}, "statistic: 'student' is not a choice"),
-        ({"track": None}, "track: the model has 2 tracks (expression, control); name one"),
-        ({"track": "expresion"}, "track: the model has no track 'expresion'; did you mean "
-         "'expression'?"),
     ],
 )  # fmt: skip
 def test_refused_statistics_stages(
@@ -203,10 +238,63 @@ def test_refused_statistics_stages(
     assert message in sentence
 
 
+def test_an_expression_stage(tmp_path: Path) -> None:
+    full = {
+        "counts": True,
+        "weights": "none",
+        "covariates": ["age", "sex"],
+        "n_expression_pcs": 0,
+        "min_mean_log2cpm": None,
+    }
+    recipe = load_pipeline(written(tmp_path, stages=[{"expression": full}, PREDICT]))
+    assert list(recipe.stages) == ["expression", "predict"]
+    assert recipe.stage(Expression) == Expression(True, "none", ("age", "sex"), 0, None)
+    short = load_pipeline(written(tmp_path, stages=[{"expression": {"counts": True}}]))
+    assert short.stage(Expression) == Expression(True, "voom", "all", 10, 2.0)
+    with pytest.raises(RecipeError, match="'expression' must stand before 'predict'"):
+        load_pipeline(written(tmp_path, stages=[PREDICT, {"expression": full}]))
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ({"counts": False}, "weights: voom needs raw counts; say 'weights: none'"),
+        ({"weights": "none"}, "the key 'counts' is missing"),
+        ({"counts": True, "weights": "vroom"}, "'vroom' is not a choice; did you mean 'voom'?"),
+        ({"counts": True, "covariates": "age"}, "covariates: expected a list, found 'age'"),
+        ({"counts": True, "covariates": ["age", "age"]}, "covariates names one more than once"),
+        ({"counts": True, "n_expression_pcs": -1}, "n_expression_pcs must be at least 0"),
+        ({"counts": True, "n_pcs": 1}, "unknown key 'n_pcs'"),
+        ({"counts": True, "min_mean_log2cpm": "two"}, "expected a number, found 'two'"),
+    ],
+)
+def test_refused_expression_stages(
+    tmp_path: Path, expression: dict[str, Any], message: str
+) -> None:
+    sentence = refused(written(tmp_path, stages=[{"expression": expression}]))
+    assert sentence.startswith(": stages[0].expression")
+    assert message in sentence
+
+
 @pytest.mark.parametrize("track", [None, "CAGE:1", "liver"])
 def test_a_track_by_id_by_description_or_the_only_one(tmp_path: Path, track: str | None) -> None:
     path = written(tmp_path, model=KERAS, stages=[{"statistics": {"track": track}}])
-    assert load_pipeline(path).statistics.track == track
+    recipe = load_pipeline(path)
+    assert recipe.stage(Statistics).track == track
+    check_track(track, recipe.model.read_tracks({}), "p")
+
+
+@pytest.mark.parametrize(
+    ("track", "message"),
+    [
+        (None, "p: the model has 2 tracks (expression, control); name one"),
+        ("expresion", "p: the model has no track 'expresion'; did you mean 'expression'?"),
+    ],
+)
+def test_refused_tracks(track: str | None, message: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        check_track(track, MotifRecipe().read_tracks({}), "p")
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(

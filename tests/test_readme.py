@@ -1,7 +1,9 @@
 """The README is true: its Python runs, its YAML is accepted, its columns and stores are there."""
 
 import contextlib
+import dataclasses
 import io
+import json
 import re
 import subprocess
 import sys
@@ -9,10 +11,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from zarrbench import cli
 from zarrbench.layouts import PREDICTIONS
-from zarrbench.pipeline import load_pipeline
-from zarrbench.stores import load_stores_recipe
+from zarrbench.models.enformer.targets import STUDY_TRACK
+from zarrbench.models.enformer_model import EnformerRecipe
+from zarrbench.models.protocol import parse_model
+from zarrbench.parameters import Expression
+from zarrbench.pipeline import STAGES, load_pipeline
+from zarrbench.recipes import parse
+from zarrbench.store_recipe import load_stores_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,25 +43,56 @@ def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert printed.getvalue().strip()
 
 
+def test_the_study_is_reproduced_as_shown(published: Path) -> None:
+    [line] = re.findall(r"^    zarrbench (reproduce .*)$", README, flags=re.MULTILINE)
+    *command, folder = line.split()
+    assert Path(folder).name == published.name
+    shown = CliRunner().invoke(cli.main, [*command, str(published), "--json"])
+    assert shown.exit_code == 0
+    rows = json.loads(shown.stdout)["rows"]
+    section = README.split("## The study's own numbers")[1].split("\n## ")[0]
+    for verdict, claim in re.findall(r"^- `(\w+)`: (.*)$", section, flags=re.MULTILINE):
+        given = [row for row in rows if row["verdict"] == verdict]
+        assert given
+        for number in re.findall(r"\b\d[\d,.]*\d\b|\b\d\b", claim):
+            value, decimals = float(number.replace(",", "")), len(number.partition(".")[2])
+            assert value in [round(row["recomputed"], decimals) for row in given]
+
+
 def test_slicing_takes_five_lines() -> None:
     lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
     assert len(lines) == 5
 
 
 def test_yaml_examples_are_accepted(tmp_path: Path) -> None:
-    stores, pipeline = blocks("yaml")
+    _, stores, pipeline = blocks("yaml")
     for folder, text in (("stores", stores), ("pipelines", pipeline)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.yaml").write_text(text)
     assert load_stores_recipe(tmp_path / "stores/mine.yaml").name == "mine"
     recipe = load_pipeline(tmp_path / "pipelines/mine.yaml")
-    assert list(recipe.stages) == ["predict", "statistics", "report"]
+    assert list(recipe.stages) == ["predict", "statistics", "eqtl", "report"]
     # The policies shown are said to be the defaults.
     without = yaml.safe_load(stores)
     del without["policies"]
     (tmp_path / "stores/plain.yaml").write_text(yaml.safe_dump({**without, "name": "plain"}))
     shown = load_stores_recipe(tmp_path / "stores/mine.yaml").policies
     assert shown == load_stores_recipe(tmp_path / "stores/plain.yaml").policies
+
+
+def test_the_expression_example_is_accepted_and_shows_defaults() -> None:
+    [line] = re.findall(r"^ +- (expression: .*)$", README, flags=re.MULTILINE)
+    shown = parse(Expression, yaml.safe_load(line)["expression"], "README.md")
+    assert dataclasses.replace(shown, covariates="all") == Expression(counts=True)
+    assert "expression" in STAGES
+
+
+def test_the_model_example_shows_defaults() -> None:
+    shown = yaml.safe_load(blocks("yaml")[0])["model"]
+    recipe = parse_model(shown, "README.md: model")
+    assert isinstance(recipe, EnformerRecipe)
+    assert recipe.tracks == (STUDY_TRACK,)
+    assert recipe == EnformerRecipe(recipe.source, recipe.targets, recipe.tracks)
 
 
 def test_dims_of_the_cube_are_as_said() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from zarrbench import recipes
 from zarrbench.errors import RecipeError
-from zarrbench.pipeline import Statistics
+from zarrbench.parameters import Statistics
 from zarrbench.recipes import as_written, check_folder_name, find, load_yaml, nearest, parse
 
 

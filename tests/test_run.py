@@ -201,20 +201,97 @@ def test_block_size_does_not_change_the_numbers(built: Path, undisturbed: Path) 
 
 def test_second_writer_is_refused(started: tuple[Path, subprocess.Popen[bytes]]) -> None:
     data, process = started
+    process.send_signal(signal.SIGSTOP)  # else it might end before the second gets as far
     refused = run(data)
+    process.send_signal(signal.SIGCONT)
     assert refused.returncode == 2
     assert "another zarrbench is writing" in refused.stderr
     process.communicate(timeout=180)
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["synthetic", "synthetic/predictions.zarr", "stores/synthetic/genotypes.vcz",
+     "stores/synthetic/reference.zarr"],
+)  # fmt: skip
+def test_a_store_that_vanishes_amid_a_run(
+    started: tuple[Path, subprocess.Popen[bytes]], undisturbed: Path, tmp_path: Path, place: str
+) -> None:
+    data, process = started
+    gone = data / "elsewhere"
+    (data / place).rename(gone)
+    _, errors = process.communicate(timeout=180)
+    said = errors.decode()
+    assert process.returncode == 2, said
+    assert "is gone" in said or "there is no" in said
+    assert "Traceback" not in said
+    assert not (data / place).exists()  # nothing was made in its place
+    gone.rename(data / place)
+    assert n_done(data) >= 3
+    again = run(data)
+    assert again.returncode == 0, again.stderr
+    assert files(cube_of(data)) == files(cube_of(undisturbed))
+
+
+def test_a_read_only_place(undisturbed: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(undisturbed / "stores", data / "stores")
+    mounted = subprocess.run(["mount", "--bind", str(data), str(data)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(data)], check=True)
+        refused = run(data)
+    finally:
+        subprocess.run(["umount", "-l", str(data)], check=True)
+    assert refused.returncode == 2
+    assert "the file system is read-only" in refused.stderr
+    assert refused.stderr.splitlines()[-1].startswith("zarrbench: cannot write ")
+    assert sorted(p.name for p in data.iterdir()) == ["stores"]
+
+
 def test_lost_and_damaged_shards_are_made_again(undisturbed: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(undisturbed, data)
-    (cube_of(data) / "prediction/c/3/0/0/0").unlink()
-    (cube_of(data) / "prediction/c/5/0/0/0").write_bytes(b"")
-    (cube_of(data) / "reference_prediction/c/7/0").unlink()
+    (cube_of(data) / "prediction/c.3.0.0.0").unlink()
+    (cube_of(data) / "prediction/c.5.0.0.0").write_bytes(b"")
+    (cube_of(data) / "reference_prediction/c.7.0").unlink()
     assert n_done(data) == 37
     again = run(data)
     assert again.returncode == 0, again.stderr
     assert files(cube_of(data)) == files(cube_of(undisturbed))
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "zarrbench", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_every_byte_is_verified_and_what_is_damaged_can_be_made_again(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(undisturbed, data)
+    whole = command("store", "verify", "synthetic", "--data", str(data), "--json")
+    assert whole.returncode == 0, whole.stderr
+    found = json.loads(whole.stdout)
+    assert found["objects"] > 40 * 2
+    assert found["damaged"] == {}
+    shard = cube_of(data) / "prediction" / "c.5.0.0.0"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 4
+    shard.write_bytes(content)
+    refused = command("store", "verify", "synthetic", "--data", str(data))
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    assert f"zarrbench: 1 of {found['objects']:,} objects are not what was wri" in refused.stderr
+    assert "prediction/c.5.0.0.0 (gene ZBG00000006 block 0: altered)" in refused.stderr
+    shard.unlink()
+    assert run(data).returncode == 0
+    assert files(cube_of(data)) == files(cube_of(undisturbed))
+    assert command("store", "verify", "synthetic", "--data", str(data)).returncode == 0
+    stores = str(Path(zarrbench.__file__).parent.parent / "stores" / "synthetic.yaml")
+    alone = command("store", "verify", stores, "--data", str(data), "--json")
+    assert json.loads(alone.stdout)["objects"] == found["objects"] - len(files(cube_of(data)))

@@ -17,8 +17,8 @@ import zarr
 
 from zarrbench.errors import SourceError, StorageError, StoreLayoutError
 from zarrbench.layouts import GENES, Layout, Variable
+from zarrbench.locks import locked
 from zarrbench.storage import (
-    locked,
     open_dataset,
     published,
     quiet_zarr,
@@ -66,8 +66,8 @@ def names(folder: Path) -> set[str]:
 def test_reasons_of_a_failure(number: int, reason: str) -> None:
     failure = storage_failure(OSError(number, "whatever"), Path("/data/x"))
     assert str(failure) == (
-        f"cannot write /data/x: {reason}; free space or choose another folder with --data, then "
-        f"run the same command again: finished work is kept"
+        f"cannot write /data/x: {reason}; free space or choose another folder with --data, or "
+        f"for models ZARRBENCH_CACHE, then run the same command again: finished work is kept"
     )
 
 
@@ -297,7 +297,7 @@ def test_a_store_of_zarr_format_2_is_another(tmp_path: Path) -> None:
 
 def test_a_locked_folder_is_refused_and_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from zarrbench.storage import locked\n"
+        "import sys, time; from pathlib import Path; from zarrbench.locks import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(

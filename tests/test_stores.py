@@ -21,8 +21,8 @@ from zarrbench.errors import (
     StoreLayoutError,
     UnphasedGenotypeError,
 )
+from zarrbench.locks import locked
 from zarrbench.provenance import plain
-from zarrbench.storage import locked
 from zarrbench.stores import PARTS, StoreFamily, load_stores_recipe, open_stores
 
 
@@ -89,8 +89,30 @@ def test_parts_hold_what_the_files_say(built, cohort):
     assert family.expression.attrs["unit"] == "log2"
     assert family.truth is None
     assert sorted(p.name for p in built.stores.iterdir() if p.name != "lock") == [
-        "expression.zarr", "genes.zarr", "genotypes.vcz", "reference.zarr", "store.json"
+        "checksums", "expression.zarr", "genes.zarr", "genotypes.vcz", "reference.zarr",
+        "store.json",
     ]  # fmt: skip
+
+
+def test_every_file_of_the_parts_is_vouched_for(built):
+    parts = ("expression.zarr", "genes.zarr", "genotypes.vcz", "reference.zarr")
+    files = [p for part in parts for p in (built.stores / part).rglob("*") if p.is_file()]
+    assert built.family.verify() == (len(files), {})
+    damaged = {}
+    for part in parts:
+        last = max(p for p in files if p.is_relative_to(built.stores / part))
+        content = last.read_bytes()
+        last.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        damaged[last.relative_to(built.stores).as_posix()] = "altered"
+    # the chunk of calls that a reader would take for no calls at all
+    lost = next(
+        p
+        for p in files
+        if p.parent.name != "c" and "call_genotype" in p.parts and p.name[0] in "0."
+    )
+    lost.unlink()
+    damaged[lost.relative_to(built.stores).as_posix()] = "missing"
+    assert built.family.verify() == (len(files), damaged)
 
 
 def test_facts_say_from_what(built):

@@ -14,6 +14,7 @@ _PUBLIC = {
     "open_stores": "zarrbench.stores",
     "personal_sequences": "zarrbench.personal",
     "open_cube": "zarrbench.predictions.cube",
+    "open_eqtl": "zarrbench.statistics.eqtl",
     "sel_gene": "zarrbench.genome.genes",
     "sel_track": "zarrbench.predictions.cube",
     "ZarrbenchError": "zarrbench.errors",

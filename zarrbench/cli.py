@@ -1,116 +1,31 @@
 """The command line. Every body is a few lines; imports of the library wait until a command runs.
 
 Exit codes: 0 success; 1 an unexpected failure; 2 bad input or a place that cannot be written;
-3 a run that ended with shards undone; 130 interrupted.
+3 a run that ended with shards undone; 4 published tables that give other numbers; 130 interrupted.
 """
 
-import functools
-import json
-import sys
-import traceback
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from zarrbench import errors
+from zarrbench.command import DATA, JSON, PIPELINE, SOURCES, STORE, command, say, show
 
 if TYPE_CHECKING:
+    from zarrbench.remote import Place
     from zarrbench.stages.workspace import Workspace
     from zarrbench.stores import StoreFamily
 
-_DATA = click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("data"),
-    show_default=True,
-    help="Folder for stores and results.",
-)
-_SOURCES = click.option(
-    "--sources",
-    type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="Folder where source files are looked for first; never written to.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-_TRACEBACK = click.option("--traceback", is_flag=True, help="Show the traceback of an error.")
-_PIPELINE = click.argument("pipeline")
-_STORE = click.argument("store")
 
-
-def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """Report an error as one sentence on standard error, with its exit code."""
-
-    @_TRACEBACK
-    @functools.wraps(function)
-    def guarded(*args: Any, traceback: bool, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except errors.ZarrbenchError as error:
-            _fail(str(error), error.exit_code, traceback)
-        except KeyboardInterrupt:
-            _fail("interrupted; finished work is kept: run the same command again", 130, traceback)
-        except (click.exceptions.ClickException, BrokenPipeError):
-            raise  # click reports both
-        except Exception as error:
-            from zarrbench.storage import storage_failure
-
-            failure = storage_failure(error, "the data folder")
-            if failure is not None:
-                _fail(str(failure), failure.exit_code, traceback)
-            _fail(
-                f"unexpected {type(error).__name__}: {error}; run again with --traceback and "
-                f"report it",
-                errors.EXIT_UNEXPECTED,
-                traceback,
-            )
-
-    return guarded
-
-
-def _fail(message: str, code: int, show: bool) -> None:
-    if show:
-        traceback.print_exc()
-    click.echo(f"zarrbench: {' '.join(message.split())}", err=True)
-    sys.exit(code)
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
-def _print(facts: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(facts, indent=1, default=str))
-        return
-    for line in _lines(facts):
-        click.echo(line)
-
-
-def _lines(facts: Mapping[str, Any], indent: str = "") -> list[str]:
-    width = max((len(str(key)) for key in facts), default=0)
-    lines = []
-    for key, value in facts.items():
-        if isinstance(value, Mapping) and value:
-            lines += [f"{indent}{key}", *_lines(value, indent + "  ")]
-        else:
-            shown = (
-                f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-            )
-            lines.append(
-                f"{indent}{key!s:<{width}}  {'-' if shown in ({}, [], None, '') else shown}"
-            )
-    return lines
-
-
-def _workspace(pipeline: str, data: Path, sources: Path | None) -> "Workspace":
+def _workspace(pipeline: str, data: "Place", sources: Path | None) -> "Workspace":
     from zarrbench.recipes import find
     from zarrbench.stages.workspace import Workspace
 
     return Workspace.open(find("pipelines", pipeline), data, sources)
 
 
-def _family(store: str, data: Path, sources: Path | None) -> "StoreFamily":
+def _family(store: str, data: "Place", sources: Path | None) -> "StoreFamily":
     from zarrbench.recipes import find
     from zarrbench.stores import StoreFamily
 
@@ -123,50 +38,59 @@ def main() -> None:
     """Benchmark sequence-to-expression networks on personal genomes, from VCF to report.
 
     Exit codes: 0 success; 1 unexpected failure; 2 bad input or unwritable folder; 3 some genes
-    failed; 130 interrupted.
+    failed; 4 a published number came out otherwise; 130 interrupted.
     """
 
 
 @main.command()
-@_PIPELINE
+@PIPELINE
 @click.option("--cluster", default="local", show_default=True, help="Cluster YAML, or its name.")
-@_SOURCES
-@_DATA
+@SOURCES
+@DATA
 @click.option(
     "--dry-run",
     is_flag=True,
     help="Build the stores if need be, print tasks, bytes and files; predict nothing.",
 )
-@click.option("--only", metavar="STAGE", help="Run one stage: stores, predict, statistics, report.")
+@click.option("--only", metavar="STAGE", help="Run one stage of PIPELINE, or stores alone.")
 @click.option("--limit-genes", type=click.IntRange(min=1), help="Only the first N genes.")
-@_JSON
-@_command
+@click.option("--retry-failed", is_flag=True, help="Try what failed before once more.")
+@click.option("--extend", is_flag=True, help="Give the cube genes and people that it lacks.")
+@JSON
+@command
 def run(
     pipeline: str,
     cluster: str,
     sources: Path | None,
-    data: Path,
+    data: "Place",
     dry_run: bool,
     only: str | None,
     limit_genes: int | None,
+    retry_failed: bool,
+    extend: bool,
     as_json: bool,
 ) -> None:
     """Run PIPELINE (a YAML file or the name of a packaged one), or continue it."""
     from zarrbench.clusters import load_cluster_recipe
     from zarrbench.recipes import find
-    from zarrbench.stages import predict
+    from zarrbench.stages import predict, predixcan
+    from zarrbench.stages.expression import have_expression
     from zarrbench.stages.run import run_pipeline
 
     place = load_cluster_recipe(find("cluster", cluster))
     workspace = _workspace(pipeline, data, sources)
     if dry_run:
+        workspace.check_track()
         workspace.stores.build()
-        _print(predict.dry_run(workspace, limit_genes), as_json)
+        have_expression(workspace)
+        show(predict.dry_run(workspace, limit_genes, extend), as_json)
         return
-    timings = run_pipeline(workspace, place, only, limit_genes, _say)
+    timings = run_pipeline(workspace, place, only, limit_genes, retry_failed, extend, say)
     outcome = _outcome(workspace) if "report" in timings else {}
+    if "predixcan" in timings:
+        outcome["predixcan"] = predixcan.summary(workspace)
     seconds = {stage: round(value, 1) for stage, value in timings.items()}
-    _print({"results": str(workspace.folder), "seconds": seconds, **outcome}, as_json)
+    show({"results": str(workspace.folder), "seconds": seconds, **outcome}, as_json)
 
 
 def _outcome(workspace: "Workspace") -> dict[str, Any]:
@@ -179,22 +103,22 @@ def _outcome(workspace: "Workspace") -> dict[str, Any]:
 
 
 @main.command()
-@_PIPELINE
-@_DATA
-@_JSON
-@_command
-def status(pipeline: str, data: Path, as_json: bool) -> None:
+@PIPELINE
+@DATA
+@JSON
+@command
+def status(pipeline: str, data: "Place", as_json: bool) -> None:
     """Show what of PIPELINE is done, failed (with the first errors) and missing."""
     from zarrbench.stages.status import pipeline_status
 
-    _print(pipeline_status(_workspace(pipeline, data, None)), as_json)
+    show(pipeline_status(_workspace(pipeline, data, None)), as_json)
 
 
 @main.command()
-@_PIPELINE
-@_DATA
-@_command
-def report(pipeline: str, data: Path) -> None:
+@PIPELINE
+@DATA
+@command
+def report(pipeline: str, data: "Place") -> None:
     """Write the report of PIPELINE again from its stores."""
     from zarrbench.stages.report import run_report
 
@@ -215,15 +139,15 @@ def report(pipeline: str, data: Path) -> None:
     help="Bases around the TSS, which is the first of the second half.",
 )
 @click.option("--store", metavar="STORE", help="YAML file or name; needed if several are built.")
-@_DATA
-@_command
+@DATA
+@command
 def haplotype(
     individual: str,
     gene: str | None,
     region: str | None,
     length: int,
     store: str | None,
-    data: Path,
+    data: "Place",
 ) -> None:
     """Print both haplotypes of somebody as FASTA, around the TSS of a gene or over a region.
 
@@ -240,8 +164,11 @@ def haplotype(
         click.echo(personal.gene_fasta(stores, gene, individual, length), nl=False)
 
 
-def _only_store(data: Path) -> str:
-    built = sorted(path.parent.name for path in data.glob("stores/*/store.json"))
+def _only_store(data: "Place") -> str:
+    from zarrbench.remote import reading
+
+    with reading(data):
+        built = sorted(path.parent.name for path in data.glob("stores/*/store.json"))
     if len(built) == 1:
         return built[0]
     found = f"{len(built)} stores ({', '.join(built)})" if built else "no stores"
@@ -249,14 +176,14 @@ def _only_store(data: Path) -> str:
 
 
 @main.command()
-@_JSON
-@_command
+@JSON
+@command
 def doctor(as_json: bool) -> None:
     """Show what is installed and name combinations that are known not to work."""
     from zarrbench.doctor import diagnose
 
     found = diagnose()
-    _print(found, as_json)
+    show(found, as_json)
     if found["problems"]:
         raise errors.RecipeError(
             f"{len(found['problems'])} problems: {'; '.join(found['problems'])}"
@@ -269,42 +196,200 @@ def store() -> None:
 
 
 @store.command()
-@_STORE
-@_SOURCES
-@_DATA
+@STORE
+@SOURCES
+@DATA
 @click.option("--only", "parts", multiple=True, metavar="PART",
               type=click.Choice(["reference", "genotypes", "genes", "expression"]),
               help="Build this part alone; may be given several times.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Build again what is there.")
-@_command
+@command
 def build(
-    store: str, sources: Path | None, data: Path, parts: tuple[str, ...], overwrite: bool
+    store: str, sources: Path | None, data: "Place", parts: tuple[str, ...], overwrite: bool
 ) -> None:
     """Build the stores of STORE (a YAML file or the name of a packaged one)."""
     from zarrbench.stores import PARTS
 
     family = _family(store, data, sources)
     built = family.build(parts or PARTS, overwrite=overwrite)
-    _say(f"built {', '.join(built)}" if built else "up to date")
+    say(f"built {', '.join(built)}" if built else "up to date")
     click.echo(family.folder)
 
 
 @store.command()
-@_STORE
-@_DATA
-@_JSON
-@_command
-def check(store: str, data: Path, as_json: bool) -> None:
+@STORE
+@DATA
+@JSON
+@command
+def check(store: str, data: "Place", as_json: bool) -> None:
     """Check the genotypes of STORE against its reference and policies."""
-    _print(_family(store, data, None).check(), as_json)
+    show(_family(store, data, None).check(), as_json)
 
 
 @store.command()
-@_STORE
-@_DATA
-@_JSON
-@_command
-def info(store: str, data: Path, as_json: bool) -> None:
+@STORE
+@DATA
+@JSON
+@command
+def info(store: str, data: "Place", as_json: bool) -> None:
     """Show what every part of STORE was built from, what its check found, and the policies."""
     family = _family(store, data, None)
-    _print({**family.facts(), "policies": family.policies()}, as_json)
+    show({**family.facts(), "policies": family.policies()}, as_json)
+
+
+@store.command()
+@click.argument("target")
+@DATA
+@JSON
+@command
+def verify(target: str, data: "Place", as_json: bool) -> None:
+    """Read every byte of TARGET, and name what is not what was written.
+
+    TARGET is a pipeline, of which cube and stores are read, or the recipe of stores (a YAML file or
+    a name; a pipeline wins). A damaged shard is named with its gene and block; to have it made
+    again, remove the file that is named and run the pipeline.
+    """
+    from zarrbench.stages import verify as reading
+
+    if _is_pipeline(target):
+        workspace = _workspace(target, data, None)
+        found = reading.verify(workspace.stores, workspace)
+    else:
+        found = reading.verify(_family(target, data, None))
+    show(found, as_json)
+    reading.refuse_damaged(found)
+
+
+def _is_pipeline(target: str) -> bool:
+    from zarrbench.recipes import find, load_yaml
+
+    try:
+        return "stages" in load_yaml(find("pipelines", target))
+    except errors.RecipeError:
+        return False
+
+
+@main.group()
+def reproduce() -> None:
+    """Recompute what the reference study printed."""
+
+
+@reproduce.command(name="published")
+@click.option("--tables", required=True, help="Folder of the study's released tables.",
+              type=click.Path(file_okay=False, exists=True, path_type=Path))  # fmt: skip
+@JSON
+@command
+def reproduce_published(tables: Path, as_json: bool) -> None:
+    """Judge each printed number; exit code 4 if a verdict is not that of the untouched tables."""
+    from zarrbench.reproduction import verdicts
+
+    rows = verdicts.reproduce(tables)
+    click.echo(verdicts.as_json(rows) if as_json else verdicts.as_table(rows))
+    verdicts.refuse_changed(rows)
+
+
+@main.group()
+def model() -> None:
+    """Fetch released networks, check what they are, take their weights."""
+
+
+@model.command()
+@click.argument("handle", default="enformer")
+@click.option("--url", metavar="URL", help="Download its archive (tar.gz) from this mirror.")
+@click.option("--sha256", metavar="HEX", help="Checksum that the archive must have.")
+@command
+def fetch(handle: str, url: str | None, sha256: str | None) -> None:
+    """Fetch the SavedModel of HANDLE into the cache (ZARRBENCH_CACHE), and print its folder.
+
+    HANDLE is enformer (the default), or one of TensorFlow Hub or Kaggle. Whatever interrupts it,
+    the same command continues.
+    """
+    from zarrbench.models import fetch as models
+
+    click.echo(models.fetch(handle, url, sha256))
+
+
+_MODEL = click.argument("source", default="enformer", metavar="[MODEL]")
+
+
+def _start_tensorflow() -> None:
+    """Import it and look for GPUs, without the dozen lines that it writes about that."""
+    from zarrbench.models.protocol import held_back_output
+
+    with held_back_output():
+        from zarrbench.models.keras_network import prepare_backend
+
+        prepare_backend()
+
+
+@model.command(name="check")
+@_MODEL
+@click.option(
+    "--published",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Folder with gene_list.csv and all_models_ref_preds.csv: compare with these too.",
+)
+@click.option("--store", metavar="STORE", help="Built stores (hg19) for --published.")
+@click.option("--limit-genes", type=click.IntRange(min=1), help="Only so many, for --published.")
+@DATA
+@JSON
+@command
+def check_model(
+    source: str,
+    published: Path | None,
+    store: str | None,
+    limit_genes: int | None,
+    data: "Place",
+    as_json: bool,
+) -> None:
+    """Check that MODEL is Enformer, and that our forward gives its numbers.
+
+    MODEL is a SavedModel folder, a handle that was fetched (enformer by default), or a file that
+    'zarrbench model convert' has written.
+    """
+    _start_tensorflow()
+    from zarrbench.models.enformer.checking import check, check_published
+    from zarrbench.models.released import located
+
+    if published is None:
+        show(check(located(source)), as_json)
+        return
+    if store is None:
+        raise click.UsageError("--published needs --store, for the sequence of the genes")
+    reference = _family(store, data, None).reference
+    show(check_published(located(source), published, reference, limit_genes), as_json)
+
+
+@model.command()
+@_MODEL
+@click.argument("weights", type=click.Path(dir_okay=False, path_type=Path))
+@JSON
+@command
+def convert(source: str, weights: Path, as_json: bool) -> None:
+    """Write the weights of MODEL as one safetensors file, which needs no TensorFlow to be read."""
+    if weights.exists() and weights.suffix != ".safetensors":
+        raise errors.StorageError(f"{weights} exists and is no .safetensors file; name a new one")
+    _start_tensorflow()
+    from zarrbench.models.enformer.checking import convert as write
+    from zarrbench.models.released import located
+
+    show(write(located(source), weights), as_json)
+
+
+@model.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--full", is_flag=True, help="As large as the released model (1 GB).")
+@click.option("--seed", default=0, show_default=True)
+@command
+def random(folder: Path, full: bool, seed: int) -> None:
+    """Write a SavedModel with the interface of Enformer and random weights, to try things out."""
+    if folder.exists() and not (folder / "saved_model.pb").exists():
+        raise errors.StorageError(f"{folder} exists and is no SavedModel; name a new folder")
+    _start_tensorflow()
+    from zarrbench.models.enformer.architecture import SMALL, Architecture
+    from zarrbench.models.enformer.stand_in import write_saved_model
+    from zarrbench.models.enformer.weights import random_weights
+
+    architecture = Architecture() if full else SMALL
+    write_saved_model(architecture, random_weights(architecture, seed), folder)
+    click.echo(folder)

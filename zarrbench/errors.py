@@ -8,6 +8,7 @@ EXIT_OK = 0
 EXIT_UNEXPECTED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INCOMPLETE = 3
+EXIT_NOT_REPRODUCED = 4
 
 
 class ZarrbenchError(Exception):
@@ -30,6 +31,10 @@ class StorageError(ZarrbenchError):
 
 class StoreLayoutError(ZarrbenchError):
     """A store is missing, of another format version, or lacks a variable."""
+
+
+class DamagedStoreError(ZarrbenchError):
+    """Objects of a store are not what was written."""
 
 
 class ContigError(ZarrbenchError):
@@ -64,6 +69,10 @@ class ModelInputError(ZarrbenchError):
     """The model file is missing or does not fit its description."""
 
 
+class UnknownGraphError(ModelInputError):
+    """The graph of a SavedModel is not built as the released Enformer's is."""
+
+
 class IncompleteCubeError(ZarrbenchError):
     """A prediction cube lacks shards that a reader asked for, or a run left some undone."""
 
@@ -72,3 +81,9 @@ class IncompleteCubeError(ZarrbenchError):
 
 class ClusterError(ZarrbenchError):
     """The Dask cluster could not be started or does not offer what the run needs."""
+
+
+class NotReproducedError(ZarrbenchError):
+    """Published tables give other numbers than they did as they were released."""
+
+    exit_code = EXIT_NOT_REPRODUCED

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from upath import UPath
 
 from zarrbench.errors import StoreLayoutError
 
@@ -40,7 +41,7 @@ class Layout:
     def attributes(self) -> dict[str, Any]:
         return {"format": f"zarrbench.{self.name}", "format_version": self.version}
 
-    def check_version(self, attributes: Mapping[str, Any], path: Path) -> None:
+    def check_version(self, attributes: Mapping[str, Any], path: Path | UPath) -> None:
         """Refuse a store of another format or version."""
         expected = self.attributes()
         if attributes.get("format") != expected["format"]:
@@ -54,7 +55,7 @@ class Layout:
                 f"reads version {self.version}; build it again, or use the zarrbench that wrote it"
             )
 
-    def check(self, dataset: xr.Dataset, path: Path) -> None:
+    def check(self, dataset: xr.Dataset, path: Path | UPath) -> None:
         """Refuse a dataset that lacks a variable or holds one of another shape or type."""
         for name, variable in self.variables.items():
             if name not in dataset.variables:
@@ -113,9 +114,31 @@ EXPRESSION = Layout(
         "individual": Variable(
             ("sample",), "string", "id of the same person in the genotypes, from the sample map"
         ),
-        "expression": Variable(("gene", "sample"), "float", "expression as given, NaN if missing"),
+        "expression": Variable(
+            ("gene", "sample"), "float", "expression as given, or adjusted; NaN if missing"
+        ),
         "covariates": Variable(
             ("covariate", "sample"), "float", "covariates as given, NaN if missing", optional=True
+        ),
+        "weights": Variable(
+            ("gene", "sample"), "float", "precision of each value, 1 / variance", optional=True
+        ),
+        "library_size": Variable(("sample",), "float", "reads counted of all genes", optional=True),
+        "norm_factor": Variable(
+            ("sample",), "float", "what multiplies the library size (TMM)", optional=True
+        ),
+        "mean_log2cpm": Variable(
+            ("gene",), "float", "mean over samples before covariates were removed", optional=True
+        ),
+        "flagged": Variable(
+            ("gene",), "bool", "no count, or no variance before or after adjusting", optional=True
+        ),
+        "pc": Variable(("pc",), "string", "name of the expression component", optional=True),
+        "expression_pcs": Variable(
+            ("pc", "sample"),
+            "float",
+            "components of the residuals after the covariates, removed too",
+            optional=True,
         ),
     },
 )
@@ -134,6 +157,7 @@ PREDICTIONS = Layout(
         "track": Variable(("track",), "string", "unique identifier of the model output"),
         "track_description": Variable(("track",), "string", "what the track measures; not unique"),
         "track_index": Variable(("track",), "int", "0-based column of the model output"),
+        "bin": Variable(("bin",), "int", "0-based bin of the model output", optional=True),
         "prediction": Variable(
             ("gene", "individual", "haplotype", "track"),
             "float",
@@ -141,6 +165,18 @@ PREDICTIONS = Layout(
         ),
         "reference_prediction": Variable(
             ("gene", "track"), "float", "readout of the model for the reference sequence"
+        ),
+        "output": Variable(
+            ("gene", "individual", "haplotype", "bin", "track"),
+            "float",
+            "output of the model before any readout; NaN = not done",
+            optional=True,
+        ),
+        "reference_output": Variable(
+            ("gene", "bin", "track"),
+            "float",
+            "output of the model for the reference sequence",
+            optional=True,
         ),
     },
 )
@@ -202,5 +238,68 @@ GENE_STATISTICS = Layout(
             "simulated cohorts: the sign found is the sign planted",
             optional=True,
         ),
+    },
+)
+
+EQTL = Layout(
+    "eqtl",
+    1,
+    {
+        **_GENE_COORDINATES,
+        "first_variant": Variable(("gene",), "int", "row of the first variant near the gene"),
+        "first_pair": Variable(("gene",), "int", "row of the gene's pair with that variant"),
+        "n_pairs": Variable(("gene",), "int", "variants near the gene, and so its pairs"),
+        "variant_contig": Variable(("variant",), "string", "contig, as the reference names it"),
+        "variant_position": Variable(("variant",), "int", "position as in the VCF, 1-based"),
+        "other_allele": Variable(("variant",), "string", "REF"),
+        "effect_allele": Variable(("variant",), "string", "ALT, whose copies the dosage counts"),
+        "effect_allele_frequency": Variable(
+            ("variant",), "float", "share of effect alleles among those called"
+        ),
+        "minor_allele_frequency": Variable(
+            ("variant",), "float", "the smaller of that share and the rest"
+        ),
+        "carrier_frequency": Variable(
+            ("variant",), "float", "share of the people called who carry the effect allele"
+        ),
+        "n_called": Variable(("variant",), "int", "people with expression and a call"),
+        "slope": Variable(("pair",), "float", "units of expression per copy of the effect allele"),
+        "se": Variable(("pair",), "float", "standard error of the slope"),
+        "t": Variable(("pair",), "float", "slope / se"),
+        "p": Variable(("pair",), "float", "two-sided p of Student's t"),
+        "r": Variable(("pair",), "float", "correlation of dosage and expression"),
+        "n": Variable(("pair",), "int", "people with expression of the gene and a call"),
+    },
+)
+
+PREDIXCAN = Layout(
+    "predixcan",
+    1,
+    {
+        **_GENE_COORDINATES,
+        "n_individuals": Variable(
+            ("gene",), "int", "people of both r: with prediction and expression, not trained on"
+        ),
+        "r_predixcan": Variable(
+            ("gene",), "float", "Pearson r of PrediXcan and observed; NaN without a model"
+        ),
+        "p_predixcan": Variable(("gene",), "float", "two-sided p of it, n - 2 d.f."),
+        "q_predixcan": Variable(("gene",), "float", "Benjamini-Hochberg adjusted p of it"),
+        "r_network": Variable(("gene",), "float", "Pearson r of the network on the same people"),
+        "p_network": Variable(("gene",), "float", "two-sided p of it, n - 2 d.f."),
+        "q_network": Variable(("gene",), "float", "Benjamini-Hochberg adjusted p of it"),
+        "n_model": Variable(("gene",), "int", "variants of the gene's model; 0 = no model"),
+        "n_found": Variable(("gene",), "int", "those among the genotypes, called for somebody"),
+        "n_swapped": Variable(("gene",), "int", "those found whose effect allele is REF"),
+        "n_other_strand": Variable(
+            ("gene",), "int", "those whose alleles fit only as complements: not used"
+        ),
+        "n_absent": Variable(("gene",), "int", "those that are not among the genotypes"),
+        "cv_r": Variable(
+            ("gene",), "float", "cross-validated r of the training; NaN if nothing was trained"
+        ),
+        "cv_r2": Variable(("gene",), "float", "cross-validated share of the variance explained"),
+        "cv_p": Variable(("gene",), "float", "two-sided p of cv_r"),
+        "n_trained_on": Variable(("gene",), "int", "people with expression that it was trained on"),
     },
 )

@@ -3,99 +3,28 @@
 The science stands in the file; where it runs and on which folders are flags of one run.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 from zarrbench.errors import RecipeError
-from zarrbench.models.protocol import ModelRecipe, ModelSpec, parse_model
+from zarrbench.models.protocol import ModelRecipe, Track, parse_model
+from zarrbench.parameters import Eqtl, Expression, PrediXcan, Report, Statistics
 from zarrbench.predictions.plan import Predict
 from zarrbench.recipes import as_written, check_folder_name, find, load_yaml, nearest, parse
-from zarrbench.statistics.multiple_testing import CountRule, NanPolicy
-from zarrbench.statistics.null import Statistic
 
-
-@dataclass(frozen=True)
-class Null:
-    """The gene-specific null (METHODS section 9).
-
-    Parameters
-    ----------
-    statistic : str
-        Which of the five fills the null columns of the gene table; all are computed.
-    draws : int
-        Random predictors a gene.
-    window : 'model' or int
-        Variants of the model's window, or those within so many bases of the TSS.
-    seed : int
-    positive : bool
-        Use the absolute values of the random weights.
-    """
-
-    statistic: Statistic = "signed"
-    draws: int = 50
-    window: Literal["model"] | int = "model"
-    seed: int = 1
-    positive: bool = False
-
-    def __post_init__(self) -> None:
-        if self.draws < 2:
-            raise ValueError("draws must be at least 2")
-        if self.window != "model" and self.window < 1:
-            raise ValueError("window must be 'model' or a positive number of bases")
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Correlation across individuals, null and false discovery rate.
-
-    Parameters
-    ----------
-    track : str, optional
-        Identifier or description; needed if the model has several.
-    haplotypes : {'mean', 'sum'}
-    null_test : Null
-        (`null` alone is no text in YAML.)
-    alpha : float
-        Bound of the false discovery rate.
-    count_rule : {'q_le_alpha', 'strict_above_cut'}
-    nan_policy : {'p1', 'drop'}
-        Genes without an r stay in the correction as not significant, or are left out of it.
-    """
-
-    track: str | None = None
-    haplotypes: Literal["mean", "sum"] = "mean"
-    null_test: Null = field(default_factory=Null)
-    alpha: float = 0.05
-    count_rule: CountRule = "q_le_alpha"
-    nan_policy: NanPolicy = "p1"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise ValueError("alpha must lie between 0 and 1")
-
-
-@dataclass(frozen=True)
-class Report:
-    """The HTML page.
-
-    Parameters
-    ----------
-    title : str
-    individual_points : bool
-        Show single people as points. Off by default: the page is then safe to pass on.
-    """
-
-    title: str = ""
-    individual_points: bool = False
-
-
-STAGES: dict[str, type[Predict] | type[Statistics] | type[Report]] = {
+#: what the mapping of each stage in YAML is parsed into, in the order in which stages may stand
+STAGES: dict[str, type[Any]] = {
+    "expression": Expression,
     "predict": Predict,
     "statistics": Statistics,
+    "eqtl": Eqtl,
+    "predixcan": PrediXcan,
     "report": Report,
 }
+
+Stage = TypeVar("Stage")
 
 
 @dataclass(frozen=True)
@@ -106,27 +35,21 @@ class PipelineRecipe:
     description: str
     stores_file: Path
     model: ModelRecipe
-    stages: dict[str, Predict | Statistics | Report]
+    stages: dict[str, Any]
 
-    @property
-    def predict(self) -> Predict:
-        return self._stage("predict", Predict)
+    def stage(self, kind: type[Stage]) -> Stage:
+        """Return the parameters of a stage, such as ``stage(Statistics)``.
 
-    @property
-    def statistics(self) -> Statistics:
-        return self._stage("statistics", Statistics)
-
-    @property
-    def report(self) -> Report:
-        return self._stage("report", Report)
-
-    def _stage(self, name: str, kind: type[Any]) -> Any:
-        stage = self.stages.get(name)
-        if not isinstance(stage, kind):
-            raise RecipeError(
-                f"the pipeline {self.name!r} has no stage {name!r}; add it to 'stages'"
-            )
-        return stage
+        Raises
+        ------
+        RecipeError
+            If the pipeline does not have it.
+        """
+        for parameters in self.stages.values():
+            if isinstance(parameters, kind):
+                return parameters
+        [name] = (name for name, known in STAGES.items() if known is kind)
+        raise RecipeError(f"the pipeline {self.name!r} has no stage {name!r}; add it to 'stages'")
 
 
 @dataclass(frozen=True)
@@ -159,22 +82,18 @@ def load_pipeline(path: Path) -> PipelineRecipe:
     )
     predict = recipe.stages.get("predict")
     if isinstance(predict, Predict):
-        for name, readout in predict.readouts.items():
-            readout.check(recipe.model.spec().bins, f"{path}: stages.predict.{name}")
-    statistics = recipe.stages.get("statistics")
-    if isinstance(statistics, Statistics):
-        _check_track(statistics.track, recipe.model.spec(), f"{path}: stages.statistics.track")
+        predict.check(recipe.model.spec(), f"{path}: stages.predict")
     return recipe
 
 
-def _check_track(track: str | None, model: ModelSpec, where: str) -> None:
-    """Refuse a track that the model lacks before anything is predicted."""
-    ids = [known.id for known in model.tracks]
+def check_track(track: str | None, tracks: Sequence[Track], where: str) -> None:
+    """Refuse a track that the model lacks, or one that is not named where it has several."""
+    ids = [known.id for known in tracks]
     if track is None and len(ids) > 1:
         shown = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
         raise RecipeError(f"{where}: the model has {len(ids)} tracks ({shown}); name one")
-    known = {*ids, *(known.description for known in model.tracks)}
-    called = [one.id for one in model.tracks if one.description == track]
+    known = {*ids, *(known.description for known in tracks)}
+    called = [one.id for one in tracks if one.description == track]
     if track not in ids and len(called) > 1:
         raise RecipeError(
             f"{where}: {len(called)} tracks are described as {track!r}: name one of "
@@ -188,8 +107,8 @@ def _check_track(track: str | None, model: ModelSpec, where: str) -> None:
 _RESERVED = ("stores", "downloads")
 
 
-def _stages(items: tuple[Any, ...], path: Path) -> dict[str, Predict | Statistics | Report]:
-    stages: dict[str, Predict | Statistics | Report] = {}
+def _stages(items: tuple[Any, ...], path: Path) -> dict[str, Any]:
+    stages: dict[str, Any] = {}
     for number, item in enumerate(items):
         where = f"{path}: stages[{number}]"
         if not isinstance(item, Mapping) or len(item) != 1:

@@ -17,6 +17,10 @@ PACKAGES = (
 )  # fmt: skip
 
 
+#: what `zarrbench model fetch` writes into a folder about its origin
+FETCHED = "fetched.json"
+
+
 def installed(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Return the versions of `packages`, without importing any of them."""
     versions = {}
@@ -31,7 +35,7 @@ def installed(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 @lru_cache
 def software() -> str:
     """Return the versions that the numbers of a prediction depend on, in one line."""
-    versions = installed(("zarrbench", "keras", "tensorflow"))
+    versions = installed(("zarrbench", "keras", os.environ.get("KERAS_BACKEND", "tensorflow")))
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
@@ -74,6 +78,17 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def content_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or one over names and contents of all files of a folder.
+
+    Where and when the folder was fetched does not count.
+    """
+    if path.is_file():
+        return file_sha256(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p != path / FETCHED)
+    return fingerprint([[p.relative_to(path).as_posix(), file_sha256(p)] for p in files])
 
 
 def folder_state(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from zarrbench.errors import SourceError
 from zarrbench.provenance import file_sha256, plain
-from zarrbench.remote import is_url
+from zarrbench.remote import is_url, refuse_password
 from zarrbench.storage import storage_failure, writing
 
 
@@ -42,6 +42,8 @@ class Source:
     def __post_init__(self) -> None:
         if not self.file or "\0" in self.file:
             raise ValueError(f"file must name a file, found {self.file!r}")
+        refuse_password(self.file)
+        refuse_password(self.url or "")
         if is_url(self.file) and (self.url, self.sha256, self.size) != (None, None, None):
             raise ValueError(
                 f"the source {self.file!r} is a URL, which is read where it lies: it takes no url, "

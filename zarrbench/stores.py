@@ -4,13 +4,14 @@
         reference.zarr  genotypes.vcz  genes.zarr  expression.zarr  store.json
 
 `store.json` says what each part was built from and what its check found; it is written after the
-part. An existing VCF Zarr, in a folder or behind a URL, is used where it lies.
+part. An existing VCF Zarr, in a folder or behind a URL, is used where it lies. The data folder may
+be a URL: what is made from files is then made here and copied there.
 """
 
 import dataclasses
 import json
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from upath import UPath
 
 from zarrbench import provenance
+from zarrbench.checksums import checksums_of, damages, read_checksums, write_checksums
 from zarrbench.delimited import reading_text
 from zarrbench.errors import (
     RecipeError,
@@ -32,96 +35,28 @@ from zarrbench.expression.tables import read_expression
 from zarrbench.genome.genes import read_genes
 from zarrbench.genome.reference import Reference, build_reference
 from zarrbench.genotypes.ingest import ingest, is_vcf_zarr
-from zarrbench.genotypes.policies import Policies
 from zarrbench.genotypes.store import GenotypeStore
 from zarrbench.layouts import EXPRESSION, GENES
-from zarrbench.recipes import check_folder_name, find, load_yaml, parse
-from zarrbench.remote import is_url, url_state
-from zarrbench.simulation import Simulation, simulate
+from zarrbench.locks import locked
+from zarrbench.models.released import cache
+from zarrbench.recipes import find
+from zarrbench.remote import Place, is_url, place, url_state
+from zarrbench.simulation import simulate
 from zarrbench.sources import Source, SourceFolders, without_sources
-from zarrbench.storage import locked, open_dataset, remove, write_dataset, write_text
+from zarrbench.storage import (
+    download,
+    exists,
+    get,
+    open_dataset,
+    remove,
+    upload,
+    write_dataset,
+    write_text,
+)
+from zarrbench.store_recipe import load_stores_recipe
 
 FORMAT_VERSION = 1
 PARTS = ("reference", "genotypes", "genes", "expression")
-
-
-@dataclass(frozen=True)
-class GenotypeSource:
-    """Phased VCF, BCF (bgzip and index beside it) or an existing VCF Zarr, folder or URL.
-
-    Parameters
-    ----------
-    source : Source
-    index : Source, optional
-        The ``.tbi`` or ``.csi``; needed only where it must be downloaded.
-    regions : tuple of str
-        ``CONTIG`` or ``CONTIG:START-END`` (1-based) to keep; everything by default.
-    samples : Source, optional
-        Text file with one sample id a line; everybody by default.
-    """
-
-    source: Source
-    index: Source | None = None
-    regions: tuple[str, ...] = ()
-    samples: Source | None = None
-
-
-@dataclass(frozen=True)
-class ReferenceSource:
-    """FASTA, plain or bgzip-compressed; `contigs` to keep (all by default)."""
-
-    source: Source
-    contigs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class GeneSource:
-    """Gene annotation: GTF, GFF3 or a table with a header."""
-
-    source: Source
-
-
-@dataclass(frozen=True)
-class ExpressionSource:
-    """Expression by gene and sample, as it stands.
-
-    Parameters
-    ----------
-    source : Source
-        TSV, BED-like (as QTLtools uses) or parquet.
-    unit : str
-        What the numbers are; shown in the report.
-    covariates : Source, optional
-    sample_map : Source, optional
-        Two columns with a header: expression sample, id of the same person in the genotypes.
-    """
-
-    source: Source
-    unit: str = ""
-    covariates: Source | None = None
-    sample_map: Source | None = None
-
-
-@dataclass(frozen=True)
-class StoresRecipe:
-    """One file of ``stores/``: where a cohort comes from and how doubtful calls are treated."""
-
-    name: str
-    genotypes: GenotypeSource
-    reference: ReferenceSource
-    genes: GeneSource
-    expression: ExpressionSource
-    description: str = ""
-    policies: Policies = dataclasses.field(default_factory=Policies)
-    simulate: Simulation | None = None
-    truth: Source | None = None
-
-
-def load_stores_recipe(path: Path) -> StoresRecipe:
-    """Read one file of ``stores/``."""
-    recipe = parse(StoresRecipe, load_yaml(path), str(path))
-    check_folder_name(recipe.name, path)
-    return recipe
 
 
 class StoreFamily:
@@ -130,22 +65,29 @@ class StoreFamily:
     Parameters
     ----------
     recipe_file : Path
-    data : Path
+    data : Path or UPath
     sources : Path, optional
         Where source files are looked for first.
     """
 
-    def __init__(self, recipe_file: Path, data: Path, sources: Path | None = None) -> None:
+    def __init__(self, recipe_file: Path, data: Place, sources: Path | None = None) -> None:
         self.recipe = load_stores_recipe(recipe_file)
         self.recipe_file = recipe_file
-        self.folder = data.absolute() / "stores" / self.recipe.name
-        beside = recipe_file.absolute().parent
-        simulated = self.folder / "sources"
+        self.folder: Place = data.absolute() / "stores" / self.recipe.name
+        # Files are read, and downloaded, in a file system only.
+        self._simulated = self._here() / "sources"
         self._folders = SourceFolders(
-            given=simulated if self.recipe.simulate else sources,
-            recipe=beside,
-            downloads=data.absolute() / "downloads",
+            given=self._simulated if self.recipe.simulate else sources,
+            recipe=recipe_file.absolute().parent,
+            downloads=(cache() if isinstance(data, UPath) else data.absolute()) / "downloads",
         )
+
+    def _here(self) -> Path:
+        """Return the folder of the family, or one of this process alone if that is a URL."""
+        if not isinstance(self.folder, UPath):
+            return self.folder
+        self._temporary = tempfile.TemporaryDirectory(prefix="zarrbench-")
+        return Path(self._temporary.name)
 
     def build(self, parts: Sequence[str] = PARTS, *, overwrite: bool = False) -> list[str]:
         """Build what is not there yet; return the names of the parts that were built.
@@ -164,7 +106,7 @@ class StoreFamily:
         with locked(self.folder):
             pending = self._pending(parts, overwrite)
             self._simulate()
-            builders: dict[str, Callable[[], tuple[Path | str, dict[str, Any]]]] = {
+            builders: dict[str, Callable[[], tuple[Place | str, dict[str, Any]]]] = {
                 "reference": self._build_reference,
                 "genotypes": self._build_genotypes,
                 "genes": self._build_genes,
@@ -188,7 +130,7 @@ class StoreFamily:
                 changed = self._changes(part, standing)
                 if changed and all(known in self._manifest() for known in PARTS):
                     raise self._refusal(part, changed)
-                if not changed and (is_url(standing["path"]) or self.part_path(part).exists()):
+                if not changed and (is_url(standing["path"]) or exists(self.part_path(part))):
                     continue
             pending.append(part)
         return pending
@@ -199,6 +141,30 @@ class StoreFamily:
 
         found = check_genotypes(self.genotypes, self.reference, self.recipe.policies)
         return dataclasses.asdict(found)
+
+    def verify(self) -> tuple[int, dict[str, str]]:
+        """Compare every object of the parts built here with its checksum.
+
+        A VCF Zarr of somebody else's making has none, and is left out.
+
+        Returns
+        -------
+        int, dict
+            Objects that were read, and what is wrong, by where it lies below `folder`.
+        """
+        n_objects = 0
+        found: dict[str, str] = {}
+        for part in PARTS:
+            path = self._checksums_of(part)
+            if part in self._manifest() and exists(path):
+                expected = read_checksums(path)
+                n_objects += len(expected)
+                place = self.part_path(part)
+                found |= {f"{place.name}/{d.key}": d.what for d in damages(place, expected)}
+        return n_objects, found
+
+    def _checksums_of(self, part: str) -> Place:
+        return self.folder / "checksums" / f"{part}.json"
 
     def facts(self) -> dict[str, Any]:
         """Return what `store.json` says of every part that is built."""
@@ -244,6 +210,7 @@ class StoreFamily:
 
     def locate(self, source: Source) -> Path:
         """Return where a source file of the recipe lies."""
+        self._fetch_simulated()
         return self._folders.locate(source)
 
     def _place(self, source: Source) -> Path | str:
@@ -258,9 +225,9 @@ class StoreFamily:
     def genotypes_path(self) -> Path | str:
         """Where the genotype store lies: a folder, or a URL."""
         path = str(self._standing("genotypes")["path"])
-        return path if is_url(path) else self.part_path("genotypes")
+        return path if is_url(path) else _path_or_url(self.part_path("genotypes"))
 
-    def part_path(self, part: str) -> Path:
+    def part_path(self, part: str) -> Place:
         """Return the folder of a built part; genotypes may lie elsewhere (`genotypes_path`)."""
         # Relative to the folder of the family, so that a data folder can be moved
         return self.folder / str(self._standing(part)["path"])
@@ -279,13 +246,24 @@ class StoreFamily:
         simulation = self.recipe.simulate
         if simulation is None:
             return
-        folder = self.folder / "sources"
         mark = self.folder / "simulation.json"
         fields = provenance.plain(simulation)
-        if folder.exists() and mark.exists() and json.loads(mark.read_text()) == fields:
+        known = get(mark)
+        self._fetch_simulated()
+        if self._simulated.exists() and known is not None and json.loads(known) == fields:
             return
-        simulate(simulation, folder)
+        simulate(simulation, self._simulated)
+        if isinstance(self.folder, UPath):
+            remove(mark)  # else half a copy would pass for what it speaks of
+            upload(self._simulated, self.folder / "sources")
         write_text(mark, json.dumps(fields))
+
+    def _fetch_simulated(self) -> None:
+        """Copy the sources of a simulated cohort here, if they lie behind a URL."""
+        if self.recipe.simulate is None or not isinstance(self.folder, UPath):
+            return
+        if not self._simulated.exists() and exists(self.folder / "simulation.json"):
+            download(self.folder / "sources", self._simulated)
 
     def _described(self, part: str) -> dict[str, Any]:
         """Return the fields of the recipe that determine a part."""
@@ -334,13 +312,13 @@ class StoreFamily:
             f"{self.recipe_file} --overwrite', or use another --data folder"
         )
 
-    def _build_reference(self) -> tuple[Path, dict[str, Any]]:
+    def _build_reference(self) -> tuple[Place, dict[str, Any]]:
         recipe = self.recipe.reference
         place = self.folder / "reference.zarr"
         build_reference(self.locate(recipe.source), place, recipe.contigs)
         return place, {"contigs": Reference(place).lengths}
 
-    def _build_genotypes(self) -> tuple[Path | str, dict[str, Any]]:
+    def _build_genotypes(self) -> tuple[Place | str, dict[str, Any]]:
         recipe = self.recipe.genotypes
         source = self._place(recipe.source)
         if isinstance(source, str) or is_vcf_zarr(source):
@@ -356,7 +334,7 @@ class StoreFamily:
         place = self.folder / "genotypes.vcz"
         ingest(source, place, recipe.regions, samples)
         try:
-            return place, self._checked(place)
+            return place, self._checked(_path_or_url(place))
         except Exception as error:
             # A store that fails its check must not be trusted by a later run.
             remove(place)
@@ -373,7 +351,7 @@ class StoreFamily:
         store = GenotypeStore(place, self.reference.lengths)
         return dataclasses.asdict(check_genotypes(store, self.reference, self.recipe.policies))
 
-    def _build_genes(self) -> tuple[Path, dict[str, Any]]:
+    def _build_genes(self) -> tuple[Place, dict[str, Any]]:
         genes = read_genes(self.locate(self.recipe.genes.source), list(self.reference.lengths))
         place = self.folder / "genes.zarr"
         write_dataset(genes, place, GENES)
@@ -382,7 +360,7 @@ class StoreFamily:
             "left_out_contig": int(genes.attrs.get("n_left_out_contig", 0)),
         }
 
-    def _build_expression(self) -> tuple[Path, dict[str, Any]]:
+    def _build_expression(self) -> tuple[Place, dict[str, Any]]:
         recipe = self.recipe.expression
         covariates, sample_map = (
             None if s is None else self.locate(s) for s in (recipe.covariates, recipe.sample_map)
@@ -399,10 +377,11 @@ class StoreFamily:
 
     def _manifest(self) -> dict[str, Any]:
         path = self.folder / "store.json"
-        if not path.exists():
+        content = get(path)
+        if content is None:
             return {}
         try:
-            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            manifest: dict[str, Any] = json.loads(content)
         except ValueError as error:
             raise StoreLayoutError(
                 f"{path} is damaged ({error}); remove it, then build the stores again"
@@ -414,7 +393,7 @@ class StoreFamily:
             )
         return manifest
 
-    def _record(self, part: str, place: Path | str, checks: dict[str, Any]) -> None:
+    def _record(self, part: str, place: Place | str, checks: dict[str, Any]) -> None:
         files: dict[str, dict[str, Any]] = {}
         modified = {}
         for source in self._sources(part):
@@ -429,9 +408,13 @@ class StoreFamily:
         if part == "reference":  # what was checked against the one before
             manifest.pop("genotypes", None)
             manifest.pop("genes", None)
-        inside = isinstance(place, Path) and place.is_relative_to(self.folder)
+        inside = self.folder / Path(str(place)).name
+        if place == inside:
+            write_checksums(self._checksums_of(part), checksums_of(inside))
+        else:
+            remove(self._checksums_of(part))
         manifest[part] = {
-            "path": str(Path(place).relative_to(self.folder) if inside else place),
+            "path": inside.name if place == inside else str(place),
             "recipe": self._described(part),
             "files": files,
             "modified": modified,
@@ -444,9 +427,14 @@ class StoreFamily:
         write_text(self.folder / "store.json", json.dumps(manifest, indent=1))
 
 
-def open_stores(name: str | Path, data: Path | str = "data") -> StoreFamily:
-    """Open the built stores of a recipe (a name or a YAML file) under a data folder."""
-    return StoreFamily(find("stores", name), Path(data))
+def open_stores(name: str | Path, data: Place | str = "data") -> StoreFamily:
+    """Open the built stores of a recipe (a name or a YAML file) under a data folder or URL."""
+    return StoreFamily(find("stores", name), place(data))
+
+
+def _path_or_url(place: Place) -> Path | str:
+    """Return a place as genotypes are opened from: a path, or a URL as text."""
+    return str(place) if isinstance(place, UPath) else place
 
 
 def _state(place: Path | str) -> str:

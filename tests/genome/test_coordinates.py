@@ -60,6 +60,55 @@ def test_the_base_at_tss_index_is_the_tss(letters, tss, strand, length, tss_inde
     assert decode(oriented)[tss_index] == base
 
 
+@st.composite
+def moves(draw):
+    """A contig, a window well inside, and a shift that keeps the TSS inside the window."""
+    length = draw(st.integers(1, 50))
+    tss_index = draw(st.integers(0, length - 1))
+    shift = draw(st.integers(-tss_index, length - 1 - tss_index))
+    letters = draw(st.text("ACGT", min_size=205, max_size=230))
+    tss = draw(st.integers(102, 104))
+    strand, strand_aware = draw(st.sampled_from("+-")), draw(st.booleans())
+    return letters, tss, strand, length, tss_index, strand_aware, shift
+
+
+@given(moves())
+def test_windows_that_move_are_slices_of_the_contig_as_it_is_read(case):
+    letters, tss, strand, length, tss_index, strand_aware, shift = case
+    window = model_window("chr1", tss, strand, length, tss_index, strand_aware)
+
+    def turned(text: str) -> str:
+        return text[::-1].translate(str.maketrans("ACGT", "TGCA"))
+
+    def read(window: Window) -> str:
+        forward = letters[window.start : window.end]
+        return turned(forward) if window.reverse else forward
+
+    as_read, at = letters, tss - 1
+    if strand_aware and strand == "-":
+        as_read, at = turned(letters), len(letters) - tss
+    first = at - tss_index - shift
+    assert read(window.shifted(shift)) == as_read[first : first + length]
+    first = len(letters) - 1 - at - tss_index
+    assert read(window.other_strand()) == turned(as_read)[first : first + length]
+    for moved in (window.shifted(shift), window.other_strand()):
+        assert (moved.anchor, moved.length) == (tss - 1, length)
+    assert window.shifted(0) == window.shifted(shift).shifted(-shift) == window
+    assert window.other_strand().other_strand() == window
+
+
+def test_an_anchor_cannot_be_moved_out_of_its_window():
+    window = Window("chr1", 10, 20, anchor=12)
+    assert window.shifted(7) == Window("chr1", 3, 13, anchor=12)
+    for shift in (8, -3):
+        with pytest.raises(ValueError, match="the anchor 12 lies outside"):
+            window.shifted(shift)
+
+
+def test_without_an_anchor_the_first_base_is_the_one_that_stays():
+    assert Window("chr1", 10, 20).other_strand() == Window("chr1", 1, 11, reverse=True, anchor=10)
+
+
 def test_a_window_knows_whether_it_leaves_its_contig():
     assert Window("chr1", 0, 10).inside(10)
     assert not Window("chr1", -1, 9).inside(10)

@@ -137,7 +137,7 @@ def test_other_shapes_are_refused(model: MotifModel, shape: tuple[int, ...]) -> 
 def test_spec() -> None:
     spec = MotifRecipe().spec()
     assert (spec.name, spec.input_length, spec.tss_index, spec.bins) == ("motif", 8192, 4096, BINS)
-    assert [track.id for track in spec.tracks] == ["expression", "control"]
+    assert [track.id for track in MotifRecipe().read_tracks({})] == ["expression", "control"]
     assert not spec.strand_aware
     assert MotifRecipe().sources() == ()
 

@@ -47,7 +47,8 @@ def test_a_description_becomes_a_recipe() -> None:
     recipe = parse_model(KERAS, "p: model")
     tracks = (Track("a", "first"), Track("b"))
     assert recipe == KerasRecipe("toy", Source("toy.keras"), 100, 50, True, tracks)
-    assert recipe.spec() == ModelSpec("toy", 100, 50, True, tracks, bins=1, batch_size=64)
+    assert recipe.spec() == ModelSpec("toy", 100, 50, True, bins=1, batch_size=64)
+    assert recipe.read_tracks({}) == tracks
     assert recipe.sources() == (Source("toy.keras"),)
 
 
@@ -95,7 +96,10 @@ PLUG_IN = """
         input_length: int = 10
 
         def spec(self):
-            return ModelSpec("gc", self.input_length, 5, False, (Track("gc"),), 1, 8)
+            return ModelSpec("gc", self.input_length, 5, False, 1, 8)
+
+        def read_tracks(self, files):
+            return (Track("gc"),)
 
         def sources(self):
             return ()
@@ -105,7 +109,7 @@ PLUG_IN = """
 
     class GcModel:
         def __init__(self, recipe):
-            self.spec = recipe.spec()
+            self.spec, self.tracks = recipe.spec(), recipe.read_tracks({})
 
         def predict(self, codes, gene):
             share = np.isin(codes, (1, 2)).mean(axis=1, dtype=np.float32)
@@ -152,7 +156,10 @@ class Counting:
     name: str = "a"
 
     def spec(self) -> ModelSpec:
-        return ModelSpec(self.name, 10, 5, False, (Track("t"),), 1, 1)
+        return ModelSpec(self.name, 10, 5, False, 1, 1)
+
+    def read_tracks(self, files: Mapping[str, Path]) -> tuple[Track, ...]:
+        return (Track("t"),)
 
     def sources(self) -> tuple[Source, ...]:
         return ()

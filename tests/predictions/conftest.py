@@ -41,8 +41,8 @@ def job_of(family: StoreFamily, toy: type) -> Callable[..., Job]:
             reference=family.part_path("reference"),
             policies=family.recipe.policies,
             model=LoadableModel(toy(**model), ()),
-            readouts=plan.predict.readouts,
-            recipe_hash=plan.recipe_hash,
+            predict=plan.predict,
+            numbers_hash=plan.numbers_hash,
         )
 
     return job

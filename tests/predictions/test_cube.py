@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,18 +22,19 @@ from zarrbench.genome.genes import sel_gene
 from zarrbench.models.protocol import Track
 from zarrbench.predictions import cube as cube_module
 from zarrbench.predictions.cube import (
-    Block,
-    blocks,
+    Frame,
     check_recipe,
     create_cube,
     done_shards,
     finish_cube,
     finished_genes,
+    numbers_hash,
     open_cube,
     read_recipe,
     sel_track,
-    write_shard,
 )
+from zarrbench.predictions.grid import Block, Grid, Storage, blocks
+from zarrbench.predictions.shards import write_shard
 from zarrbench.provenance import fingerprint
 from zarrbench.storage import quiet_zarr
 
@@ -47,7 +49,8 @@ GENES = xr.Dataset(
     }
 )
 TRACKS = (Track("F5:1", "CAGE:brain"), Track("F5:2", "CAGE:liver"), Track("D:1", "CAGE:brain"))
-RECIPE = {"predict": {"block_size": 2}, "genes": {"n": 4, "sha256": "abc"}, "model": {"name": "m"}}
+RECIPE = {"predict": {"block_size": 2}, "genes": {"n": 4, "sha256": "abc"}, "model": {"name": "m"},
+          "individuals": {"n": 5, "sha256": "def"}}  # fmt: skip
 
 
 def tracks(n: int) -> list[Track]:
@@ -61,14 +64,23 @@ def people(n: int) -> list[str]:
 def new_cube(path: Path, n_genes=4, n_people=5, of=TRACKS, block_size=2, readouts=("prediction",)):
     genes = GENES.isel(gene=slice(n_genes))
     versions = {"zarr": zarr.__version__}
-    create_cube(path, genes, people(n_people), of, readouts, block_size, RECIPE, versions)
+    grid = Grid(block_size, min(64, len(of)))
+    frame = Frame(genes, people(n_people), of, readouts, None, grid, Storage(), RECIPE)
+    create_cube(path, frame, versions)
     return path
+
+
+def put(path: Path, gene: int, block: Block, predictions: dict, references: dict) -> dict[str, str]:
+    """Write one shard; return the checksums."""
+    sums, sizes = write_shard(path, gene, block, predictions, references, Storage())
+    assert sizes == {key: (path / key).stat().st_size for key in sums}
+    return sums
 
 
 def write(path: Path, gene: int, block: Block, values: np.ndarray) -> dict[str, str]:
     """Write one shard of a whole cube (gene, individual, 2, track) given as an array."""
     part = {"prediction": values[gene, block.start : block.stop]}
-    return write_shard(path, gene, block, part, {"prediction": values[gene, 0, 0]})
+    return put(path, gene, block, part, {"prediction": values[gene, 0, 0]})
 
 
 def numbers(*shape: int) -> np.ndarray:
@@ -80,7 +92,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def entry(gene: str, block: int, state: str = "done") -> ledger.Entry:
-    return ledger.Entry(gene, block, state, fingerprint(RECIPE), "2026-01-01T00:00:00Z")
+    n_people = 1 if block == 2 else 2  # of five, in blocks of two
+    return ledger.Entry(
+        gene, block, state, numbers_hash(RECIPE), "2026-01-01T00:00:00Z", individuals=n_people
+    )
 
 
 @pytest.fixture
@@ -115,7 +130,6 @@ def no_computing():
     ("n", "size", "expected"),
     [
         (5, 2, [(0, 2), (2, 4), (4, 5)]),
-        (5, None, [(0, 5)]),
         (5, 9, [(0, 5)]),
         (4, 2, [(0, 2), (2, 4)]),
         (1, 1, [(0, 1)]),
@@ -180,23 +194,24 @@ def test_attributes(path):
 
 @pytest.mark.parametrize(
     ("n_tracks", "n_people", "block_size"),
-    [(1, 5, 2), (3, 7, 7), (64, 5, 2), (65, 1, None), (65, 5, 2), (130, 7, 3), (5313, 5, 2)],
+    [(1, 5, 2), (3, 7, 7), (64, 5, 2), (65, 1, 1), (65, 5, 2), (130, 7, 3), (5313, 5, 2)],
 )
 def test_a_shard_is_its_own_objects_and_no_others(path, n_tracks, n_people, block_size):
-    new_cube(path, 2, n_people, tracks(n_tracks), block_size, ("prediction", "raw"))
+    new_cube(path, 2, n_people, tracks(n_tracks), block_size, ("prediction", "prediction_raw"))
     values = numbers(2, n_people, 2, n_tracks)
     for gene in (1, 0):
         for block in reversed(blocks(n_people, block_size)):
             before = files(path)
             part = values[gene, block.start : block.stop]
             reference = values[gene, 0, 0]
-            sums = write_shard(path, gene, block, {"prediction": part, "raw": 2 * part},
-                               {"prediction": reference, "raw": 2 * reference})  # fmt: skip
+            both = {"prediction": part, "prediction_raw": 2 * part}
+            references = {"prediction": reference, "prediction_raw": 2 * reference}
+            sums = put(path, gene, block, both, references)
             after = files(path)
             assert {name for name in after if after[name] != before.get(name)} == set(sums)
-            expected = {f"prediction{s}/c/{gene}/{block.number}/0/0" for s in ("", "_raw")}
+            expected = {f"prediction{s}/c.{gene}.{block.number}.0.0" for s in ("", "_raw")}
             if block.number == 0:
-                expected |= {f"reference_prediction{s}/c/{gene}/0" for s in ("", "_raw")}
+                expected |= {f"reference_prediction{s}/c.{gene}.0" for s in ("", "_raw")}
             assert set(sums) == expected
             for key, checksum in sums.items():
                 assert hashlib.blake2b(after[key], digest_size=16).hexdigest() == checksum
@@ -207,12 +222,47 @@ def test_a_shard_is_its_own_objects_and_no_others(path, n_tracks, n_people, bloc
     np.testing.assert_array_equal(cube.reference_prediction_raw, 2 * values[:, 0, 0])
 
 
+def test_chosen_tracks_keep_their_column_of_the_model(path):
+    new_cube(path, of=(Track("B", index=4980), Track("A", index=17)))
+    assert open_cube(path, incomplete="nan").track_index.values.tolist() == [4980, 17]
+
+
+@pytest.mark.parametrize(("n_bins", "n_tracks"), [(1, 3), (3, 1), (3, 65), (2, 130)])
+def test_a_shard_with_bins_is_one_object_more(path, n_bins, n_tracks):
+    grid = Grid(2, min(64, n_tracks))
+    bins = range(7, 7 + n_bins)
+    frame = Frame(GENES, people(5), tracks(n_tracks), ["prediction"], bins, grid, Storage(), RECIPE)
+    create_cube(path, frame, {})
+    values = numbers(4, 5, 2, n_bins, n_tracks)
+    for gene in range(4):
+        for block in blocks(5, 2):
+            part, reference = values[gene, block.start : block.stop], values[gene, 0, 0]
+            sums = put(path, gene, block, {"prediction": part[:, :, 0], "output": part},
+                       {"prediction": reference[0], "output": reference})  # fmt: skip
+            expected = {f"prediction/c.{gene}.{block.number}.0.0",
+                        f"output/c.{gene}.{block.number}.0.0.0"}  # fmt: skip
+            if block.number == 0:
+                expected |= {f"reference_prediction/c.{gene}.0", f"reference_output/c.{gene}.0.0"}
+            assert set(sums) == expected
+            for key, checksum in sums.items():
+                found = hashlib.blake2b((path / key).read_bytes(), digest_size=16).hexdigest()
+                assert found == checksum
+    assert len(list((path / "output").glob("c.*"))) == 4 * 3
+    cube = open_cube(path, incomplete="nan")
+    assert cube.bin.values.tolist() == list(range(7, 7 + n_bins))
+    assert cube.output.dtype == np.float32
+    assert cube.output.dims == ("gene", "individual", "haplotype", "bin", "track")
+    np.testing.assert_array_equal(cube.output, values)
+    np.testing.assert_array_equal(cube.reference_output, values[:, 0, 0])
+    np.testing.assert_array_equal(cube.prediction, values[..., 0, :])
+
+
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_any_order_of_writing_gives_the_same_cube(tmp_path_factory, data):
     n_genes, n_people = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 9))
     n_tracks = data.draw(st.sampled_from([1, 2, 63, 64, 65, 129]))
-    size = data.draw(st.one_of(st.none(), st.integers(1, 10)))
+    size = data.draw(st.integers(1, n_people))
     path = tmp_path_factory.mktemp("order") / "c.zarr"
     new_cube(path, n_genes, n_people, tracks(n_tracks), size)
     shards = [(gene, block) for gene in range(n_genes) for block in blocks(n_people, size)]
@@ -271,7 +321,7 @@ class CountingStore(WrapperStore[LocalStore]):
 
 def test_one_track_over_all_genes_reads_little_else(path):
     n_people, n_tracks = 25, 1300
-    new_cube(path, 4, n_people, tracks(n_tracks), None)
+    new_cube(path, 4, n_people, tracks(n_tracks), n_people)
     values = numbers(4, n_people, 2, n_tracks)
     for gene in range(4):
         write(path, gene, Block(0, 0, n_people), values)
@@ -305,8 +355,8 @@ def test_open_cube_that_is_not_done(path):
     with pytest.raises(IncompleteCubeError) as raised:
         open_cube(path)
     assert str(raised.value) == (
-        f"6 of 12 shards of the cube {path} are not done; finish it with 'zarrbench run', or open "
-        f"it with incomplete='nan'"
+        f"6 of 12 shards of the cube {path} are not done (1 failed); finish it with 'zarrbench "
+        f"run' (and --retry-failed), or open it with incomplete='nan'"
     )
     cube = open_cube(path, incomplete="nan")
     np.testing.assert_array_equal(cube.prediction[:2], values[:2])
@@ -335,17 +385,20 @@ def test_finished_genes_have_every_block(path):
             )
             ledger.append(ledger.ledger_of(path), done)
     assert finished_genes(path) == ["ENSG00000000007", "ENSG00000000001"]
-    (path / "prediction" / "c" / "3" / "1" / "0" / "0").unlink()
+    (path / "prediction" / "c.3.1.0.0").unlink()
     assert finished_genes(path) == ["ENSG00000000007"]
     with pytest.raises(IncompleteCubeError, match="5 of 12 shards"):
         open_cube(path)
     finish_cube(path)
+    assert finished_genes(path) == ["ENSG00000000007"]
+    shutil.rmtree(ledger.ledger_of(path))  # a complete one may have been copied without
     assert finished_genes(path) == GENES.gene.values.tolist()
 
 
 def test_a_complete_cube_needs_no_ledger(filled, tmp_path):
-    path, values = filled
-    assert not ledger.ledger_of(path).exists()
+    original, values = filled
+    path = tmp_path / "copied.zarr"
+    shutil.copytree(original, path)
     cube = open_cube(path)
     assert cube.attrs["complete"] is True
     np.testing.assert_array_equal(cube.prediction, values)
@@ -441,7 +494,8 @@ def test_a_killed_creation_leaves_no_cube(path, monkeypatch):
 
 def test_a_place_that_cannot_be_written(path):
     new_cube(path)
-    (path / "prediction" / "c").write_text("not a folder")
+    shutil.rmtree(path / "prediction")
+    (path / "prediction").write_text("not a folder")
     with pytest.raises(StorageError, match="a file stands where a folder must be"):
         write(path, 0, blocks(5, 2)[0], numbers(4, 5, 2, 3))
 

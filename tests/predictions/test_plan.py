@@ -8,7 +8,9 @@ import pytest
 
 from zarrbench.errors import GeneTableError, RecipeError
 from zarrbench.genome.coordinates import Window
-from zarrbench.predictions.cube import Block
+from zarrbench.layouts import PREDICTIONS
+from zarrbench.predictions.ensemble import Ensemble
+from zarrbench.predictions.grid import Block
 from zarrbench.predictions.plan import Predict
 from zarrbench.predictions.readouts import Readout
 from zarrbench.recipes import parse
@@ -49,6 +51,27 @@ def test_a_window_beyond_the_contig_may_be_padded(planned, family):
     assert set(plan.left_out) == {"ENSG00000000009", "ENSG00000000011"}
 
 
+@pytest.mark.parametrize(
+    ("ensemble", "kept"),
+    [
+        (None, True),
+        (Ensemble(reverse_complement=False), False),  # a shift by 3 begins before the contig
+        (Ensemble((-3, 0, 2), reverse_complement=False), True),
+        (Ensemble((0, 1, 2, 3, 4, 5, 6), reverse_complement=False), False),
+        (Ensemble((-3, 0, 2)), False),  # the other strand reads to the left of the TSS
+    ],
+)
+def test_every_input_of_an_ensemble_must_lie_on_the_contig(planned, family, ensemble, kept):
+    # The first gene's TSS has the 0-based position 399
+    model = {"input_length": 900, "tss_index": 397}
+    plan = planned(model=model, ensemble=ensemble)
+    assert ("ENSG00000000001" in plan.genes.gene.values) == kept
+    assert (plan.left_out.get("ENSG00000000001") == "its window leaves the contig") == (not kept)
+    assert "ENSG00000000003" in plan.genes.gene.values
+    padded = planned(with_policies(family, beyond_contig="pad"), model=model, ensemble=ensemble)
+    assert "ENSG00000000001" in padded.genes.gene.values
+
+
 def test_nothing_left_counts_the_reasons(planned):
     with pytest.raises(GeneTableError) as raised:
         planned(model={"input_length": 6001, "tss_index": 3000})
@@ -75,9 +98,10 @@ def test_windows(planned, cohort, strand_aware):
     for row, gene in enumerate(plan.genes.gene.values):
         contig, tss, strand = cohort.genes.loc[gene, ["contig", "tss", "strand"]]
         if strand_aware and strand == "-":
-            assert plan.window(row) == Window(contig, tss + 20 - 64, tss + 20, True, tss - 1)
+            expected = Window(contig, tss + 20 - 64, tss + 20, True, tss - 1)
         else:
-            assert plan.window(row) == Window(contig, tss - 21, tss - 21 + 64, anchor=tss - 1)
+            expected = Window(contig, tss - 21, tss - 21 + 64, anchor=tss - 1)
+        assert plan.windows(row) == (expected,)
 
 
 def test_tasks(planned):
@@ -87,7 +111,7 @@ def test_tasks(planned):
     assert [task.row for task in tasks] == [row for row in range(7) for _ in range(3)]
     assert [task.block for task in tasks[:3]] == [Block(0, 0, 8), Block(1, 8, 16), Block(2, 16, 19)]
     assert np.array_equal(np.concatenate([t.individuals for t in tasks[:3]]), plan.rows)
-    assert all(task.window == plan.window(task.row) for task in tasks)
+    assert all(task.windows == plan.windows(task.row) for task in tasks)
     assert plan.size()["tasks"] == 21
     assert [task.gene for task in plan.tasks(2)] == [PREDICTED[0]] * 3 + [PREDICTED[1]] * 3
 
@@ -97,6 +121,17 @@ def test_uncompressed_bytes(planned):
     assert plan.size()["bytes"] == 2 * 4 * 7 * (23 * 2 * 3 + 3)
 
 
+@pytest.mark.parametrize(
+    ("readout", "more", "bins"),
+    [(RAW, {}, range(3)), (Readout("raw_sum", (1,)), {"b": Readout("log_sum", (2,))}, range(1, 3))],
+)
+def test_stored_bins_are_those_that_the_readouts_ask_for(planned, readout, more, bins):
+    plan = planned(readout=readout, more_readouts=more, store_bins=True)
+    assert plan.stored_bins == bins
+    assert plan.size()["bytes"] == (1 + len(more) + len(bins)) * 4 * 7 * (19 * 2 * 3 + 3)
+    assert planned(readout=readout, more_readouts=more).stored_bins is None
+
+
 CHANGES = {
     "readout": {"readout": Readout("sum_log")},
     "bins": {"readout": Readout("raw_sum", (1,))},
@@ -104,6 +139,9 @@ CHANGES = {
     "genes": {"genes": "all"},
     "individuals": {"individuals": "all"},
     "blocks": {"block_size": 8},
+    "stored bins": {"store_bins": True},
+    "ensemble": {"ensemble": Ensemble()},
+    "shifts of the release": {"ensemble": Ensemble((0, 1, 2, 3, 4, 5, 6))},
     "model's window": {"model": {"input_length": 62}},
     "model's name": {"model": {"name": "other"}},
     "model's strand": {"model": {"strand_aware": True}},
@@ -184,8 +222,14 @@ def test_recipe_says_what_determines_the_numbers(planned):
         ({"readout": "identity", "block_size": 0}, "block_size must be at least 1"),
         ({"readout": "identity", "genes": "expresed"}, "did you mean 'expressed'"),
         ({"readout": "identity", "more_readouts": {"two words": "identity"}}, "plain words"),
-        ({"readout": "identity", "more_readouts": {"prediction": "identity"}}, "cannot name one"),
         ({}, "readout"),
+        ({"readout": "identity", "ensemble": {"shifts": []}}, "ensemble: shifts must name at"),
+        (
+            {"readout": "identity", "ensemble": {"shifts": [1, 2, 1]}},
+            r"shifts \[1, 2, 1\] name one",
+        ),
+        ({"readout": "identity", "ensemble": {"shift": [1]}}, "did you mean 'shifts'"),
+        ({"readout": "identity", "ensemble": {}, "store_bins": True}, "leave one out"),
     ],
 )
 def test_stage_that_is_refused(written, message):
@@ -193,6 +237,24 @@ def test_stage_that_is_refused(written, message):
         parse(Predict, written, "mine.yaml")
 
 
+def test_ensemble_as_it_is_written():
+    def ensemble(**written: object) -> Ensemble | None:
+        return parse(Predict, {"readout": "identity", **written}, "mine.yaml").ensemble
+
+    assert ensemble() is None
+    assert ensemble(ensemble={}) == Ensemble((-3, -2, -1, 0, 1, 2, 3), True)
+    written = {"shifts": [0, 1, 2, 3, 4, 5, 6], "reverse_complement": False}
+    assert ensemble(ensemble=written) == Ensemble((0, 1, 2, 3, 4, 5, 6), False)
+
+
 def test_readouts_keep_their_order():
     stage = Predict(RAW, more_readouts={"b": Readout("sum_log"), "a": Readout("log_sum")})
-    assert list(stage.readouts) == ["prediction", "b", "a"]
+    assert list(stage.readouts) == ["prediction", "prediction_b", "prediction_a"]
+
+
+def test_no_readout_is_called_as_another_variable():
+    names = ("prediction", "output", "bin", "reference_output", "track")
+    stage = Predict(RAW, more_readouts=dict.fromkeys(names, RAW), store_bins=True)
+    variables = [f"{prefix}{name}" for prefix in ("", "reference_") for name in stage.readouts]
+    others = set(PREDICTIONS.variables) - {"prediction", "reference_prediction"}
+    assert len({*variables, *others}) == 2 * 6 + len(others)

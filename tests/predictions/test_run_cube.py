@@ -1,7 +1,10 @@
 import contextlib
+import dataclasses
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
@@ -18,10 +21,21 @@ from zarrbench.errors import (
     RecipeError,
     SourceError,
     StorageError,
+    StoreLayoutError,
 )
+from zarrbench.models import protocol
+from zarrbench.models.protocol import LoadableModel
 from zarrbench.predictions import run as run_module
 from zarrbench.predictions import worker
-from zarrbench.predictions.cube import done_shards, open_cube, read_attributes
+from zarrbench.predictions.cube import (
+    create_cube,
+    done_shards,
+    finished_genes,
+    open_cube,
+    read_attributes,
+)
+from zarrbench.predictions.grid import Grid
+from zarrbench.predictions.plan import arranged
 from zarrbench.predictions.readouts import Readout
 from zarrbench.predictions.run import Filled, fill_cube, submit_bounded
 
@@ -34,7 +48,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def objects(cube: Path) -> dict[str, int]:
     """When each object of the predictions was written."""
-    return {str(p): p.stat().st_mtime_ns for p in cube.glob("*prediction*/c/**/*") if p.is_file()}
+    return {str(p): p.stat().st_mtime_ns for p in cube.glob("*prediction*/c.*") if p.is_file()}
 
 
 @pytest.fixture
@@ -46,11 +60,12 @@ def fill(planned, job_of, client, tmp_path) -> Callable[..., tuple[Filled, Path]
         limit: int | None = None,
         on: Client = client,
         model: dict | None = None,
+        retry_failed: bool = False,
         **predict: object,
     ) -> tuple[Filled, Path]:
         plan = planned(model=model, **predict)
         job = job_of(plan, tmp_path / f"{name}.zarr", **(model or {}))
-        return fill_cube(plan, job, on, "GPU", limit), job.cube
+        return fill_cube(plan, job, on, "GPU", limit, retry_failed), job.cube
 
     return run
 
@@ -63,15 +78,23 @@ def test_everything_is_done(fill, planned, job_of, tmp_path):
     assert open_cube(cube).prediction.notnull().all()
     plan = planned(block_size=8)
     alone = job_of(plan, tmp_path / "alone.zarr")
-    run_module._create(plan, alone)
+    create_cube(alone.cube, plan.frame, {})
     for task in plan.tasks():
-        worker.run_task(alone, task)
+        result: tuple = ()
+        for step, _ in run_module.STEPS:
+            result = (step(alone, task, *result),)
     assert np.array_equal(open_cube(alone.cube).prediction, open_cube(cube).prediction)
 
 
 @pytest.mark.parametrize("n_tracks", [1, 3, 65])
 @pytest.mark.parametrize(
-    "predict", [{}, {"block_size": 8, "more_readouts": {"logs": Readout("sum_log")}}]
+    "predict",
+    [
+        {},
+        {"block_size": 8, "more_readouts": {"logs": Readout("sum_log")}},
+        {"block_size": 8, "store_bins": True},
+        {"readout": Readout("raw_sum", (1,)), "store_bins": True},
+    ],
 )
 def test_files_and_bytes_are_those_planned(fill, planned, n_tracks, predict):
     model = {"n_tracks": n_tracks}
@@ -94,7 +117,7 @@ def test_a_failing_gene_does_not_stop_the_others(fill, planned):
     filled, cube = fill(model={"fails": (FAILING,)}, block_size=8)
     error = f"ModelInputError: no answer for {FAILING}"
     assert filled == Filled(21, 0, 18, {(FAILING, block): error for block in range(3)})
-    recipe = planned(model={"fails": (FAILING,)}, block_size=8).recipe_hash
+    recipe = planned(model={"fails": (FAILING,)}, block_size=8).numbers_hash
     standing = ledger.entries(ledger.ledger_of(cube), recipe)
     assert {key: e.error for key, e in standing.items() if e.state == "failed"} == filled.failed
     with pytest.raises(IncompleteCubeError, match="3 of 21 shards"):
@@ -104,20 +127,23 @@ def test_a_failing_gene_does_not_stop_the_others(fill, planned):
     assert found.drop_sel(gene=FAILING).notnull().all()
 
 
-def test_failed_shards_are_tried_again_and_finished_ones_are_not(fill, monkeypatch):
+def test_failed_shards_are_tried_again_if_asked_and_finished_ones_are_not(fill, monkeypatch):
     whole = worker.predict_distinct
 
-    def fail_once(model, personal, gene, readouts):
+    def fail_once(model, found, gene, predict):
         if gene == FAILING:
             raise ModelInputError("a bad day")
-        return whole(model, personal, gene, readouts)
+        return whole(model, found, gene, predict)
 
     with monkeypatch.context() as patched:
         patched.setattr(worker, "predict_distinct", fail_once)
         filled, cube = fill()
     assert (filled.now, len(filled.failed)) == (6, 1)
     before = objects(cube)
-    again, _ = fill()
+    left, _ = fill()
+    assert left == Filled(wanted=7, before=6, now=0, failed=filled.failed)
+    assert objects(cube) == before
+    again, _ = fill(retry_failed=True)
     assert again == Filled(wanted=7, before=6, now=1, failed={})
     after = objects(cube)
     assert {name: after[name] for name in before} == before
@@ -126,6 +152,40 @@ def test_failed_shards_are_tried_again_and_finished_ones_are_not(fill, monkeypat
     third, _ = fill()
     assert third == Filled(wanted=7, before=7, now=0, failed={})
     assert objects(cube) == after
+
+
+def test_a_clock_that_is_set_back_loses_nothing(fill, monkeypatch):
+    years = iter(range(2100, 1900, -1))
+    monkeypatch.setattr(worker, "now", lambda: f"{next(years)}-01-01T00:00:00Z")
+    broken, cube = fill(model={"fails": (FAILING,)}, block_size=8)
+    assert len(broken.failed) == 3
+    assert fill(model={"fails": (FAILING,)}, block_size=8)[0].before == 18
+    assert len(done_shards(cube)) == 18
+    # the failure of a later year does not undo what an earlier one did
+    _, other = fill("other", limit=1)
+    entry = dataclasses.replace(
+        done_shards(other)["ENSG00000000001", 0], state="failed", time="2999-01-01T00:00:00Z"
+    )
+    ledger.append(ledger.ledger_of(other), entry)
+    assert fill("other")[0].before == 1
+
+
+def test_stored_bins_that_are_lost_are_made_again(fill):
+    _, cube = fill(block_size=8, store_bins=True)
+    before = files(cube)
+    for name in ("output/c.2.1.0.0.0", "reference_output/c.3.0.0"):
+        (cube / name).unlink()
+    again, _ = fill(block_size=8, store_bins=True)
+    assert again == Filled(wanted=21, before=19, now=2, failed={})
+    assert files(cube) == before
+
+
+def test_bins_of_shards_that_are_not_done_are_nan(fill):
+    _, cube = fill(limit=2, store_bins=True)
+    found = open_cube(cube, incomplete="nan")
+    assert found.output[:2].notnull().all()
+    assert found.output[2:].isnull().all()
+    assert found.reference_output[2:].isnull().all()
 
 
 def test_limit_then_all(fill):
@@ -183,15 +243,81 @@ def test_an_error_arrives_as_what_it_is_whatever_caused_it(client):
         # which Dask cannot make again from a pickle
         raise SourceError(f"{shared} cannot be read") from GroupNotFoundError("no group")
 
-    [(_, result)] = submit_bounded(client, lost, [1], "s3://bucket/cohort.vcz")
+    [(_, result)] = submit_bounded(client, [(lost, 0)], [1], "s3://bucket/cohort.vcz")
     assert type(result) is SourceError
     assert str(result) == "s3://bucket/cohort.vcz cannot be read"
+
+
+def test_failures_that_are_not_the_genes_stop_the_run(fill, monkeypatch):
+    def broken(*args: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "predict_distinct", broken)
+        with pytest.raises(
+            ClusterError, match=r"20 of the last 20 genes .* RuntimeError: CUDA err"
+        ):
+            fill(block_size=2)
+    filled, cube = fill(block_size=2, retry_failed=True)
+    assert filled.failed == {}
+    assert open_cube(cube).prediction.notnull().all()
+
+
+def test_a_model_is_loaded_once_however_many_threads_want_it(toy, monkeypatch):
+    monkeypatch.setattr(protocol, "_in_this_process", {})
+    loads = []
+
+    def slowly(self, files):
+        loads.append(1)
+        time.sleep(0.2)
+        return "the network"
+
+    monkeypatch.setattr(toy, "load", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(protocol.loaded, [LoadableModel(toy(), ())] * 3))
+    assert (found, len(loads)) == (["the network"] * 3, 1)
+
+
+def test_a_complete_cube_without_its_ledger_is_done(fill):
+    _, cube = fill()
+    shutil.rmtree(ledger.ledger_of(cube))
+    assert fill()[0] == Filled(wanted=7, before=7, now=0, failed={})
+
+
+def test_a_cube_in_place_of_another_is_written_in_its_own_way(planned, job_of, client, tmp_path):
+    """Workers that stand must not go by what lay there before."""
+    for people in (5, 19):
+        plan = planned()
+        plan = dataclasses.replace(
+            plan, individuals=plan.individuals[:people], rows=plan.rows[:people]
+        )
+        grid = Grid(people, plan.grid.track_chunk)
+        plan = arranged(plan, [str(g) for g in plan.genes.gene.values], plan.individuals, grid)
+        job = job_of(plan, tmp_path / "c.zarr")
+        fill_cube(plan, job, client, "GPU")
+        assert open_cube(job.cube).prediction.notnull().all()
+        assert open_cube(job.cube).sizes["individual"] == people
+        shutil.rmtree(job.cube)
+
+
+def test_a_lost_shard_of_a_complete_cube_is_an_error_and_not_nan(fill):
+    _, cube = fill()
+    opened = open_cube(cube)
+    (cube / "prediction" / "c.2.0.0.0").unlink()
+    with pytest.raises(StoreLayoutError, match=r"c\.2\.0\.0\.0 cannot be read: it is gone"):
+        opened.prediction.load()
+    assert opened.prediction[:2].notnull().all()
+    assert str(opened.gene.values[2]) not in finished_genes(cube)
+    fill()
+    assert opened.prediction.notnull().all()
 
 
 def test_no_slot_is_an_error_and_not_a_wait(planned, job_of, tmp_path):
     plan = planned()
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        LocalCluster(
+            n_workers=1, processes=False, memory_limit=None, dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
         pytest.raises(ClusterError, match=r"no worker .* 'GPU'"),
     ):
@@ -213,12 +339,13 @@ def unfinished(client: Client) -> int:
 
 
 @pytest.mark.parametrize(
-    ("slot", "at_once", "most"), [("GPU", None, 2 * 3), (None, None, 2 * 3), ("GPU", 1, 1)]
+    ("slot", "at_once", "most"), [("GPU", None, 2 * 4), (None, None, 2 * 4), ("GPU", 1, 1)]
 )
 def test_few_tasks_are_in_flight(client, slot, at_once, most):
     before = set(client.cluster.scheduler.tasks)
     in_flight, results = [], {}
-    for item, result in submit_bounded(client, double, iter(range(60)), 0.002, slot, at_once):
+    steps = [(double, 1)]
+    for item, result in submit_bounded(client, steps, iter(range(60)), 0.002, slot, at_once):
         in_flight.append(unfinished(client))
         results[item] = result
     assert max(in_flight) <= most
@@ -242,14 +369,80 @@ def test_tasks_are_taken_as_they_are_needed(client):
             taken.append(item)
             yield item
 
-    results = submit_bounded(client, double, items(), 0.0, "GPU")
+    results = submit_bounded(client, [(double, 1)], items(), 0.0, "GPU")
     next(results)
-    assert len(taken) <= 7
+    assert len(taken) <= 9
     results.close()
 
 
+def test_workers_that_come_later_get_work_too(monkeypatch):
+    monkeypatch.setattr(run_module, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(run_module, "_AHEAD", 1)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, memory_limit=None,
+                     resources={"GPU": 1},
+                     dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):  # fmt: skip
+        in_flight = []
+        for _ in submit_bounded(client, [(double, 1)], range(20, 60), 0.05, "GPU"):
+            in_flight.append(unfinished(client))
+            if len(in_flight) == 5:
+                cluster.scale(3)
+                client.wait_for_workers(3)
+    assert max(in_flight[:5]) <= 1
+    assert max(in_flight) >= 2
+
+
 def test_nothing_to_do(client):
-    assert list(submit_bounded(client, double, [], 0.0, "GPU")) == []
+    assert list(submit_bounded(client, [(double, 1)], [], 0.0, "GPU")) == []
+
+
+class Patient:
+    """A network that waits, at its first window, until another one is ready and one is written."""
+
+    def __init__(self, recipe, folder: Path) -> None:
+        self.spec, self.tracks, self._folder = recipe.spec(), recipe.read_tracks({}), folder
+
+    def predict(self, codes, gene):
+        raise AssertionError
+
+    def prepare_window(self, personal):
+        (self._folder / f"prepared-{personal.window.start}").touch()
+        return personal.window.start
+
+    def predict_window(self, personal, prepared, gene, bins):
+        assert prepared == personal.window.start
+        (self._folder / f"predicting-{gene}").touch()
+        order = len(list(self._folder.glob("predicting-*")))
+        if order < 6:  # of seven genes
+            wait_until(lambda: len(list(self._folder.glob("prepared-*"))) > order)
+        if order > 2:
+            wait_until(lambda: len(list(self._folder.rglob("prediction/c.*"))) > order - 3)
+        yield np.zeros((personal.n_rows, len(bins), len(self.tracks)), np.float32)
+
+
+@pytest.mark.cluster
+def test_the_next_gene_is_prepared_and_the_last_one_written_beside_a_prediction(
+    planned, job_of, toy, tmp_path
+):
+    """Were one of them to wait for the device, the network would wait for ever."""
+
+    @dataclasses.dataclass(frozen=True)
+    class PatientRecipe(toy):
+        def load(self, files):
+            return Patient(self, tmp_path)
+
+    plan = planned()
+    job = job_of(plan, tmp_path / "predictions.zarr")
+    job = dataclasses.replace(job, model=LoadableModel(PatientRecipe(), ()))
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=3, processes=False, memory_limit=None,
+                     resources={"GPU": 1},
+                     dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):  # fmt: skip
+        assert fill_cube(plan, job, client, "GPU").now == 7
 
 
 @contextlib.contextmanager
@@ -284,7 +477,7 @@ def test_a_gene_that_kills_its_worker_takes_no_other_along(planned, job_of, tmp_
     assert set(filled.failed) == {(FAILING, 0)}
     assert "ClusterError: every worker process that tried died" in filled.failed[FAILING, 0]
     assert len(done_shards(job.cube)) == 6
-    standing = ledger.entries(ledger.ledger_of(job.cube), plan.recipe_hash)
+    standing = ledger.entries(ledger.ledger_of(job.cube), plan.numbers_hash)
     assert standing[FAILING, 0].state == "failed"
     assert all(e.state == "done" for key, e in standing.items() if key != (FAILING, 0))
 
@@ -297,6 +490,6 @@ def test_processes_write_what_threads_write(planned, job_of, fill, tmp_path):
         processes(2) as client,
     ):
         assert fill_cube(plan, job, client, "GPU").now == 21
-    assert len(list(ledger.ledger_of(job.cube).iterdir())) == 2  # one file a process
+    assert len(list(ledger.ledger_of(job.cube).glob("*.jsonl"))) == 2  # one file a process
     _, threads = fill(block_size=8)
     assert files(job.cube) == files(threads)

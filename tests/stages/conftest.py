@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from zarrbench.pipeline import Null, PipelineRecipe, Statistics
+from zarrbench.parameters import Expression, Null, Statistics
+from zarrbench.pipeline import PipelineRecipe
 from zarrbench.predictions.plan import Predict
 from zarrbench.predictions.readouts import Readout
 from zarrbench.stages.workspace import Workspace
@@ -25,6 +26,7 @@ def workspace_in(family: StoreFamily, toy: type) -> Callable[..., Workspace]:
         predict: Predict = PREDICT,
         statistics: Statistics = STATISTICS,
         stores: StoreFamily = family,
+        expression: Expression | None = None,
         **model: object,
     ) -> Workspace:
         recipe = PipelineRecipe(
@@ -32,7 +34,11 @@ def workspace_in(family: StoreFamily, toy: type) -> Callable[..., Workspace]:
             description="",
             stores_file=stores.recipe_file,
             model=toy(**model),
-            stages={"predict": predict, "statistics": statistics},
+            stages={
+                **({} if expression is None else {"expression": expression}),
+                "predict": predict,
+                "statistics": statistics,
+            },
         )
         return Workspace(recipe, Path("toy.yaml"), stores, folder, sources=None)
 
@@ -44,7 +50,7 @@ def with_statistics() -> Callable[..., Workspace]:
     """Return a pipeline with other parameters of its statistics."""
 
     def changed(workspace: Workspace, **changes: object) -> Workspace:
-        statistics = dataclasses.replace(workspace.recipe.statistics, **changes)
+        statistics = dataclasses.replace(workspace.recipe.stage(Statistics), **changes)
         stages = {**workspace.recipe.stages, "statistics": statistics}
         return dataclasses.replace(
             workspace, recipe=dataclasses.replace(workspace.recipe, stages=stages)

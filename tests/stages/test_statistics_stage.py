@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from zarrbench import ledger
 from zarrbench.errors import GenotypeError, IncompleteCubeError, RecipeError
 from zarrbench.layouts import GENE_STATISTICS
-from zarrbench.pipeline import Null
+from zarrbench.parameters import Null, Statistics
 from zarrbench.predictions.cube import open_cube
 from zarrbench.predictions.plan import Predict
 from zarrbench.predictions.readouts import Readout
@@ -44,7 +44,7 @@ def predicted(workspace_in, client, tmp_path_factory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def computed(predicted, client) -> xr.Dataset:
-    return gene_statistics(predicted, client, GENES, predicted.recipe.statistics)
+    return gene_statistics(predicted, client, GENES, predicted.recipe.stage(Statistics))
 
 
 @pytest.fixture
@@ -90,9 +90,7 @@ class Plain:
         y = self.y[self.measured]
         if len(self.dosages) == 0 or len(y) < 3 or np.ptp(y) == 0:
             return np.zeros(null.draws)
-        weights = gene_generator(null.seed, gene).standard_normal(
-            (null.draws, len(self.dosages)), dtype=np.float32
-        )
+        weights = gene_generator(null.seed, gene).standard_normal((null.draws, len(self.dosages)))
         weights = np.abs(weights) if null.positive else weights
         return np.array([abs(stats.pearsonr(w @ self.dosages, y)[0]) for w in weights])
 
@@ -108,7 +106,7 @@ class Plain:
 )
 def test_against_plain_means(predicted, client, cohort, with_statistics, null):
     workspace = with_statistics(predicted, null_test=null)
-    found = gene_statistics(workspace, client, GENES, workspace.recipe.statistics)
+    found = gene_statistics(workspace, client, GENES, workspace.recipe.stage(Statistics))
     plain = {gene: Plain(cohort, workspace, gene, null) for gene in GENES}
     tested = 0
     for gene, of in plain.items():
@@ -206,7 +204,7 @@ def test_genes_without_an_answer(computed):
 
 def test_dropping_genes_without_an_answer(predicted, client, with_statistics, computed):
     workspace = with_statistics(predicted, nan_policy="drop")
-    found = gene_statistics(workspace, client, GENES, workspace.recipe.statistics)
+    found = gene_statistics(workspace, client, GENES, workspace.recipe.stage(Statistics))
     answered = computed.r.notnull().values
     p = computed.null_p.sel(statistic="signed").values[answered]
     q = multipletests(p, method="fdr_bh")[1]
@@ -217,7 +215,7 @@ def test_dropping_genes_without_an_answer(predicted, client, with_statistics, co
 
 def test_haplotypes_added_instead_of_averaged(predicted, client, with_statistics, computed):
     workspace = with_statistics(predicted, haplotypes="sum")
-    found = gene_statistics(workspace, client, GENES, workspace.recipe.statistics)
+    found = gene_statistics(workspace, client, GENES, workspace.recipe.stage(Statistics))
     np.testing.assert_allclose(found.r, computed.r, rtol=1e-12)
     np.testing.assert_allclose(found.mean_predicted, 2 * computed.mean_predicted, rtol=1e-12)
 
@@ -225,16 +223,50 @@ def test_haplotypes_added_instead_of_averaged(predicted, client, with_statistics
 def test_number_of_workers_and_genes_of_a_task_change_nothing(
     predicted, clients, computed, monkeypatch
 ):
-    parameters = predicted.recipe.statistics
+    parameters = predicted.recipe.stage(Statistics)
     alone = gene_statistics(predicted, clients[0], GENES, parameters)
     xr.testing.assert_identical(alone, computed)
     monkeypatch.setattr(stage, "_GENES_A_TASK", 2)
     xr.testing.assert_identical(gene_statistics(predicted, clients[1], GENES, parameters), computed)
 
 
+def test_one_legacy_stream_for_all_genes(predicted, clients, cohort, with_statistics, monkeypatch):
+    """In the order of ids, with a weight for every variant, whoever computes it."""
+    null = Null(draws=30, window=WIDE, seed=7, rng="legacy_sequential")
+    workspace = with_statistics(predicted, null_test=null)
+    monkeypatch.setattr(stage, "_GENES_A_TASK", 2)
+    found = gene_statistics(workspace, clients[1], GENES[::-1], workspace.recipe.stage(Statistics))
+    stream = np.random.RandomState(7)
+    for gene in sorted(GENES):
+        of = Plain(cohort, workspace, gene, dataclasses.replace(null, rng="per_gene"))
+        record = cohort.genes.loc[gene]
+        rows = [cohort.people.index(p) for p in of.people]
+        edges = record.tss - WIDE, record.tss + WIDE
+        calls = cohort.dosage(record.contig, *edges)[:, rows][:, of.measured]
+        weights = stream.standard_normal((30, len(calls)))
+        if len(of.dosages) == 0 or len(of.y[of.measured]) < 3 or np.ptp(of.y[of.measured]) == 0:
+            assert found.null_mean.sel(gene=gene) == 0
+            continue
+        varying = [len(set(v[v >= 0].tolist())) > 1 for v in calls]
+        y = of.y[of.measured]
+        q = [abs(stats.pearsonr(w[varying] @ of.dosages, y)[0]) for w in weights]
+        np.testing.assert_allclose(found.null_mean.sel(gene=gene), np.mean(q), rtol=1e-9)
+
+
+def test_r_is_rounded_for_its_tests_alone(predicted, client, computed, with_statistics):
+    workspace = with_statistics(predicted, round_r=1)
+    found = gene_statistics(workspace, client, GENES, workspace.recipe.stage(Statistics))
+    xr.testing.assert_identical(found.r.drop_attrs(), computed.r.drop_attrs())
+    rounded = np.nan_to_num(computed.r.round(1))
+    np.testing.assert_allclose(
+        np.nan_to_num(found.null_t.sel(statistic="signed")),
+        np.where(computed.null_degenerate, 0, rounded / computed.null_rms),
+    )
+
+
 def test_a_gene_does_not_depend_on_the_others(predicted, client, computed):
     some = [GENES[3], GENES[0]]
-    found = gene_statistics(predicted, client, some, predicted.recipe.statistics)
+    found = gene_statistics(predicted, client, some, predicted.recipe.stage(Statistics))
     unadjusted = ["r", "p_r", "null_mean", "null_t", "null_p", "n_variants", "case_count"]
     xr.testing.assert_identical(
         found[unadjusted].drop_attrs(), computed[unadjusted].sel(gene=some).drop_attrs()
@@ -266,22 +298,23 @@ def test_track_must_be_named_without_doubt(predicted, client, with_statistics):
     ]:
         workspace = with_statistics(predicted, track=track)
         with pytest.raises(RecipeError, match=message):
-            gene_statistics(workspace, client, GENES, workspace.recipe.statistics)
+            gene_statistics(workspace, client, GENES, workspace.recipe.stage(Statistics))
     by_description = with_statistics(predicted, track="odd")
-    found = gene_statistics(by_description, client, GENES[:1], by_description.recipe.statistics)
+    parameters = by_description.recipe.stage(Statistics)
+    found = gene_statistics(by_description, client, GENES[:1], parameters)
     assert found.attrs["track"] == "T1"
 
 
 def test_a_null_that_cannot_be_computed_has_its_reason(predicted, client, computed, monkeypatch):
     whole = stage._gene_null
 
-    def fail(job, gene):
+    def fail(job, gene, stream):
         if gene.gene == GENES[1]:
             raise GenotypeError("two records at chr1:7 contradict each other")
-        return whole(job, gene)
+        return whole(job, gene, stream)
 
     monkeypatch.setattr(stage, "_gene_null", fail)
-    found = gene_statistics(predicted, client, GENES, predicted.recipe.statistics)
+    found = gene_statistics(predicted, client, GENES, predicted.recipe.stage(Statistics))
     assert json.loads(found.attrs["without_null"]) == {
         GENES[1]: "two records at chr1:7 contradict each other"
     }
@@ -310,7 +343,7 @@ def simulated(family: StoreFamily, cohort, tmp_path, predicted) -> Callable[...,
 
 def test_planted_signs(simulated, client, with_statistics):
     other = with_statistics(simulated({}), track="T0", alpha=0.8)
-    unplanted = gene_statistics(other, client, GENES, other.recipe.statistics)
+    unplanted = gene_statistics(other, client, GENES, other.recipe.stage(Statistics))
     p = np.nan_to_num(unplanted.p_r.values, nan=1.0)
     counted = multipletests(p, alpha=0.8, method="fdr_bh")[0]  # so high that a gene passes
     found = np.where(counted, np.sign(np.nan_to_num(unplanted.r.values)), 0).astype(int)
@@ -319,7 +352,7 @@ def test_planted_signs(simulated, client, with_statistics):
     planted[GENES[0]] = 1 if found[0] != 1 else -1  # one that is not found as planted
     planted.pop(QUIET)  # and one of which nothing is known: nothing was planted
     workspace = with_statistics(simulated(planted), track="T0", alpha=0.8)
-    result = gene_statistics(workspace, client, GENES, workspace.recipe.statistics)
+    result = gene_statistics(workspace, client, GENES, workspace.recipe.stage(Statistics))
     assert result.found_sign.values.tolist() == found.tolist()
     assert result.planted_sign.values.tolist() == [planted.get(gene, 0) for gene in GENES]
     assert result.recovered.values.tolist() == [gene != GENES[0] for gene in GENES]
@@ -395,7 +428,7 @@ def test_changed_parameters_are_computed_again(fresh, client, with_statistics, c
     changed = with_statistics(fresh, **changes)
     found = run_statistics(changed, client)
     assert all(now > then for now, then in zip(times(fresh), before, strict=True))
-    expected = gene_statistics(changed, client, GENES, changed.recipe.statistics)
+    expected = gene_statistics(changed, client, GENES, changed.recipe.stage(Statistics))
     xr.testing.assert_equal(found, expected)
 
 
@@ -450,7 +483,7 @@ def test_only_genes_of_which_every_block_is_done(workspace_in, client, tmp_path)
     done = [gene for gene in GENES if gene != GENES[2]]
     assert run_statistics(workspace, client).gene.values.tolist() == done
     # one block of another gene is lost
-    os.remove(workspace.cube / "prediction" / "c" / "0" / "1" / "0" / "0")
+    os.remove(workspace.cube / "prediction" / "c.0.1.0.0")
     assert run_statistics(workspace, client).gene.values.tolist() == done[1:]
 
 

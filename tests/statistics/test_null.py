@@ -17,7 +17,9 @@ from zarrbench.statistics.null import (
     gene_generator,
     null_correlations,
     null_statistics,
+    null_statistics_from_moments,
     null_test,
+    null_test_from_moments,
     polymorphic,
 )
 
@@ -44,7 +46,7 @@ def reference_null(dosage, y, draws, generator, positive=False):
         if len(set(called)) > 1:
             mean = sum(called) / len(called)
             rows.append([row[i] if row[i] != -1 else mean for i in people])
-    weights = generator.standard_normal((draws, len(rows)), dtype=np.float32).tolist()
+    weights = generator.standard_normal((draws, len(rows))).tolist()
     q = []
     for drawn in weights:
         drawn = [abs(w) if positive else w for w in drawn]
@@ -123,7 +125,7 @@ def test_null_equals_the_reference(rng, missing, positive):
     y[[3, 17]] = np.nan
     ours = null_correlations(dosage, y, 20, gene_generator(1, "g"), positive)
     expected = reference_null(dosage, y, 20, gene_generator(1, "g"), positive)
-    np.testing.assert_allclose(ours, expected, atol=1e-6)
+    np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-12)
     assert ours.dtype == np.float64
 
 
@@ -204,8 +206,8 @@ def test_undefined_correlations_are_zero(dosage, y):
 
 def test_weights_of_zero_give_zero(rng):
     class Zeros(np.random.Generator):
-        def standard_normal(self, size, dtype):
-            return np.zeros(size, dtype)
+        def standard_normal(self, size):
+            return np.zeros(size)
 
     q = null_correlations(simulated_dosage(rng), rng.normal(size=40), 5, Zeros(np.random.PCG64(1)))
     assert q.tolist() == [0.0] * 5
@@ -371,6 +373,37 @@ def test_the_other_statistics_are_liberal_as_documented(null_p):
     assert rates[PREDICTION] > 1.5 * 0.01
 
 
+@pytest.mark.parametrize("round_r", [None, 2])
+def test_moments_give_what_the_draws_give_but_for_the_empirical_p(rng, round_r):
+    q = np.abs(rng.normal(0, 0.05, size=(40, 50)))
+    q[3], q[5] = 0.2, np.nan
+    r = rng.normal(0, 0.1, size=40)
+    r[7] = np.nan
+    drawn = null_test(r, q, round_r)
+    known = null_test_from_moments(r, q.mean(axis=1), q.std(axis=1), 50, round_r)
+    np.testing.assert_allclose(known.t, drawn.t, rtol=1e-9)
+    np.testing.assert_allclose(known.p[:, :EMPIRICAL], drawn.p[:, :EMPIRICAL], rtol=1e-9)
+    np.testing.assert_allclose(known.rms, drawn.rms, rtol=1e-12)
+    np.testing.assert_array_equal(known.degenerate, drawn.degenerate)
+    assert known.degenerate.sum() == 2
+    np.testing.assert_array_equal(np.isnan(known.p[:, EMPIRICAL]), ~drawn.degenerate)
+
+
+def test_r_is_rounded_before_it_is_tested(rng):
+    q = np.abs(rng.normal(0, 0.05, size=50))
+    rounded, plain = null_test(0.2004, q, round_r=3), null_test(0.2004, q)
+    np.testing.assert_array_equal(rounded.t, null_test(0.2, q).t)
+    assert (rounded.t != plain.t)[:EMPIRICAL].all()
+
+
+def test_moments_broadcast_and_need_two_draws():
+    test = null_test_from_moments([[0.5], [-0.2]], [0.1, 0.2, 0.0], [0.05, 0.02, 0.0], 50)
+    assert test.p.shape == (2, 3, 5)
+    assert test.degenerate.tolist() == [[False, False, True]] * 2
+    with pytest.raises(ValueError, match="moments of 1 draws have no spread"):
+        null_test_from_moments(0.5, 0.1, 0.0, 1)
+
+
 # --- null_statistics
 
 
@@ -415,3 +448,19 @@ def test_null_statistics_refuses_other_genes(rng):
     r, q = labelled(rng.normal(size=6), np.abs(rng.normal(size=(6, 50))))
     with pytest.raises(xr.AlignmentError):
         null_statistics(r, q.isel(gene=slice(None, None, -1)))
+
+
+def test_labelled_moments_stay_lazy_and_give_the_same(rng):
+    r, q = labelled(rng.normal(size=6), np.abs(rng.normal(size=(6, 50))))
+    mean, sd = q.mean("draw"), q.std("draw")
+    known = null_statistics_from_moments(r, mean, sd, 50)
+    drawn = null_statistics(r, q)
+    kept = [name for name in STATISTICS if name != "empirical"]
+    xr.testing.assert_allclose(known.sel(statistic=kept), drawn.sel(statistic=kept), rtol=1e-9)
+    with dask.config.set(scheduler=refuse_to_compute):
+        lazy = null_statistics_from_moments(r.chunk(gene=4), mean.chunk(gene=2), sd, 50)
+    xr.testing.assert_allclose(lazy.compute(scheduler="synchronous"), known, rtol=1e-12)
+    with pytest.raises(ValueError, match="draws have no spread"):
+        null_statistics_from_moments(r, mean, sd, 1)
+    with pytest.raises(xr.AlignmentError):
+        null_statistics_from_moments(r, mean.isel(gene=slice(None, None, -1)), sd, 50)

@@ -6,7 +6,7 @@ it equals the table's); inside they are 0-based, half-open and int64.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +46,29 @@ class Window:
     def inside(self, contig_length: int) -> bool:
         """Whether the whole window lies on a contig of this length."""
         return self.start >= 0 and self.end <= contig_length
+
+    def shifted(self, bases: int) -> "Window":
+        """Return the window in which, as it is read, every base has an index larger by `bases`.
+
+        The anchor stays the same base.
+
+        Raises
+        ------
+        ValueError
+            If the anchor would lie outside.
+        """
+        by = bases if self.reverse else -bases
+        return replace(self, start=self.start + by, end=self.end + by)
+
+    def other_strand(self) -> "Window":
+        """Return the window on the other strand in which the anchor has the same index.
+
+        Around the anchor it is the mirror image: unless that is the middle base, the two hold
+        different bases.
+        """
+        anchor = self.start if self.anchor is None else self.anchor
+        start, end = 2 * anchor - (self.end - 1), 2 * anchor - self.start + 1
+        return replace(self, start=start, end=end, reverse=not self.reverse, anchor=anchor)
 
     def __str__(self) -> str:
         return f"{self.contig}:{self.start + 1}-{self.end}"

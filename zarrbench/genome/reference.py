@@ -17,7 +17,8 @@ from zarrbench.errors import ContigError, SourceError, StoreLayoutError
 from zarrbench.genome.bases import OTHER, Codes, encode
 from zarrbench.genome.coordinates import Window
 from zarrbench.layouts import REFERENCE
-from zarrbench.storage import published, quiet_zarr
+from zarrbench.remote import Place, reading
+from zarrbench.storage import exists, open_group, published, quiet_zarr, refuse_gone
 
 # A window of Enformer's 196,608 bases touches one or two chunks; a shard keeps a human genome at
 # about 200 files.
@@ -39,7 +40,7 @@ _DAMAGE = (
 )
 
 
-def build_reference(fasta: Path, path: Path, contigs: Sequence[str] = ()) -> None:
+def build_reference(fasta: Path, path: Place, contigs: Sequence[str] = ()) -> None:
     """Write the reference store of a FASTA file, plain or bgzip-compressed.
 
     Every contig becomes one uint8 array of base codes (A, C, G, T = 0-3, all else 4; case is
@@ -49,7 +50,7 @@ def build_reference(fasta: Path, path: Path, contigs: Sequence[str] = ()) -> Non
     ----------
     fasta : Path
         Indexed with ``.fai`` (and ``.gzi``) or not; nothing is written beside it.
-    path : Path
+    path : Path or UPath
         Where the store goes; it appears whole or not at all.
     contigs : sequence of str
         Contigs to keep, as the FASTA names them; all by default.
@@ -154,18 +155,19 @@ class Reference:
 
     Parameters
     ----------
-    path : Path
+    path : Path or UPath
         A store that `build_reference` wrote.
     """
 
-    def __init__(self, path: Path) -> None:
-        if not (path / "zarr.json").exists():
+    def __init__(self, path: Place) -> None:
+        if not exists(path / "zarr.json"):
             raise StoreLayoutError(f"there is no reference store at {path}; build it first")
-        with quiet_zarr():
-            self._group = zarr.open_group(path, mode="r")
-        REFERENCE.check_version(self._group.attrs.asdict(), path)
-        names = list(self._group.attrs["contigs"])
-        self._arrays = {name: self._group[name] for name in names}
+        self._path = path
+        with reading(path):
+            self._group = open_group(path)
+            REFERENCE.check_version(self._group.attrs.asdict(), path)
+            names = list(self._group.attrs["contigs"])
+            self._arrays = {name: self._group[name] for name in names}
         # Windows of neighbouring genes share chunks.
         self._chunk = lru_cache(maxsize=_CHUNKS_KEPT)(self._read_chunk)
         self.lengths: dict[str, int] = {n: int(a.shape[0]) for n, a in self._arrays.items()}
@@ -190,5 +192,7 @@ class Reference:
         return codes
 
     def _read_chunk(self, contig: str, number: int) -> Codes:
-        chunk: Codes = self._arrays[contig][number * CHUNK : (number + 1) * CHUNK]
+        with reading(self._path):
+            chunk: Codes = self._arrays[contig][number * CHUNK : (number + 1) * CHUNK]
+        refuse_gone(self._path)
         return chunk

@@ -14,9 +14,11 @@ import pysam
 import pysam.bcftools
 import zarr
 from bio2zarr import vcf as vcf2zarr
+from upath import UPath
 
 from zarrbench.errors import ContigError, SampleError, SourceError
 from zarrbench.genome.coordinates import parse_region
+from zarrbench.remote import Place
 from zarrbench.storage import published, quiet_zarr, storage_failure, writing
 
 # The empty block that bgzip writes last (SAM specification, section 4.1.2)
@@ -63,14 +65,14 @@ def check_vcf(path: Path) -> None:
 
 
 def ingest(
-    vcf: Path, path: Path, regions: Sequence[str] = (), samples: Sequence[str] | None = None
+    vcf: Path, path: Place, regions: Sequence[str] = (), samples: Sequence[str] | None = None
 ) -> None:
     """Write the VCF Zarr store of a phased, indexed VCF or BCF.
 
     Parameters
     ----------
     vcf : Path
-    path : Path
+    path : Path or UPath
         Where the store (Zarr format 2, consolidated) goes; it appears whole or not at all.
     regions : sequence of str
         ``CONTIG`` or ``CONTIG:START-END`` (1-based, inclusive) to keep; everything by default.
@@ -86,11 +88,7 @@ def ingest(
         If the file lacks a contig of `regions` or one of `samples`.
     """
     check_vcf(vcf)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the store: the intermediate files may be larger than it, and /tmp is often small.
-        beside = tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
-    with beside as scratch:
+    with _scratch(path) as scratch:
         chosen = vcf
         if regions or samples is not None:
             chosen = _subset(vcf, Path(scratch) / "chosen.bcf", regions, samples)
@@ -106,6 +104,16 @@ def ingest(
                     f"'bcftools view {vcf.name} > /dev/null'"
                 ) from error
             _refuse_empty(temporary, vcf, regions)
+
+
+def _scratch(path: Place) -> tempfile.TemporaryDirectory[str]:
+    """Return a folder for intermediate files, removed on leaving it as a context."""
+    if isinstance(path, UPath):
+        return tempfile.TemporaryDirectory(prefix="zarrbench-")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the store: the intermediate files may be larger than it, and /tmp is often small.
+        return tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
 
 
 def _convert(vcf: Path, path: Path, intermediate: Path) -> None:

@@ -4,7 +4,8 @@ The field names are those of the VCF Zarr specification, which sgkit shares. Any
 read as it is, Zarr format 2 or 3, whoever wrote it, in a folder or behind a URL.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from zarrbench.errors import SampleError, StoreLayoutError
 from zarrbench.genome.coordinates import from_one_based, map_contigs
 from zarrbench.recipes import nearest
 from zarrbench.remote import is_url, reading, storage_options
-from zarrbench.storage import quiet_zarr
+from zarrbench.storage import quiet_zarr, refuse_gone
 
 REQUIRED = ("sample_id", "contig_id", "variant_contig", "variant_position", "variant_allele",
             "call_genotype")  # fmt: skip
@@ -145,10 +146,7 @@ class GenotypeStore:
         individuals : int64 (individual,), optional
             Rows of `samples` to keep, in this order; all by default.
         """
-        rows, positions, alleles = self._reaching(contig, start, end)
-        while rows.size and positions[0] < start:
-            start = int(positions[0])
-            rows, positions, alleles = self._reaching(contig, start, end)
+        rows, positions, alleles = self._touching(contig, start, end)
         genotypes = self._rows("call_genotype", rows)
         phased = self._read_phased(rows)
         everyone = np.arange(len(self.samples))
@@ -158,6 +156,33 @@ class GenotypeStore:
         if genotypes.min(initial=0) < -1:
             genotypes[(genotypes[..., 0] == -1) & (genotypes[..., 1] == -2)] = -1
         return Records(positions, alleles, genotypes, phased)
+
+    def ids(self, contig: str, start: int, end: int) -> NDArray[np.object_]:
+        """Return the VCF ids of the records that `records` returns, (record,); empty text = none.
+
+        A VCF Zarr need not hold any.
+        """
+        rows, *_ = self._touching(contig, start, end)
+        if "variant_id" not in self._arrays:
+            with reading(self.path), quiet_zarr():
+                options = storage_options(self.path)
+                group = zarr.open_group(self.path, mode="r", storage_options=options)
+                found = group.get("variant_id")
+            if found is None:
+                return np.full(rows.size, "", dtype=object)
+            self._arrays["variant_id"] = found
+        ids = [str(text) for text in self._rows("variant_id", rows)]
+        return np.array(["" if text == "." else text for text in ids], dtype=object)
+
+    def _touching(
+        self, contig: str, start: int, end: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray]:
+        """Return what `_reaching` does, with the records before that overlap one of them."""
+        rows, positions, alleles = self._reaching(contig, start, end)
+        while rows.size and positions[0] < start:
+            start = int(positions[0])
+            rows, positions, alleles = self._reaching(contig, start, end)
+        return rows, positions, alleles
 
     def _reaching(
         self, contig: str, start: int, end: int
@@ -179,7 +204,7 @@ class GenotypeStore:
         first = chunk * self._chunk
         here = slice(first, min(first + self._chunk, self.n_variants))
         of_chunk = self._index[self._index[:, 0] == chunk, 1]
-        with reading(self.path):
+        with self._reading():
             positions = from_one_based(self._arrays["variant_position"][here])
             alleles = self._arrays["variant_allele"][here]
             if of_chunk.size == 1:
@@ -205,9 +230,16 @@ class GenotypeStore:
         array = self._arrays[name]
         if rows.size == 0:
             return array[:0]
-        with reading(self.path):
+        with self._reading():
             values = array[int(rows[0]) : int(rows[-1]) + 1]
         return values if len(values) == rows.size else values[rows - rows[0]]
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        with reading(self.path):
+            yield
+        if isinstance(self.path, Path):
+            refuse_gone(self.path)
 
     def _read_index(self) -> NDArray[np.int64]:
         """Return the region index, one row a chunk and contig.

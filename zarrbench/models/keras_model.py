@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zarrbench.errors import ModelInputError
 from zarrbench.genome.bases import Codes
-from zarrbench.models.protocol import ModelSpec, Track
+from zarrbench.models.protocol import ModelSpec, Track, check_tracks
 from zarrbench.sources import Source
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class KerasRecipe:
             raise ValueError(f"channels must hold each of A, C, G, T once, not {self.channels!r}")
         if self.batch_size < 1:
             raise ValueError("batch_size must be at least 1")
+        check_tracks(self.tracks)
 
     def spec(self) -> ModelSpec:
         return ModelSpec(
@@ -87,10 +88,12 @@ class KerasRecipe:
             input_length=self.input_length,
             tss_index=self.tss_index,
             strand_aware=self.strand_aware,
-            tracks=self.tracks,
             bins=self.bins,
             batch_size=self.batch_size,
         )
+
+    def read_tracks(self, files: Mapping[str, Path]) -> tuple[Track, ...]:
+        return self.tracks
 
     def sources(self) -> tuple[Source, ...]:
         tables = [extra.table for extra in self.extra_inputs.values() if extra.table is not None]
@@ -106,7 +109,7 @@ class KerasModel:
     def __init__(self, recipe: KerasRecipe, files: Mapping[str, Path]) -> None:
         from zarrbench.models.keras_network import FixedBatch
 
-        self.spec = recipe.spec()
+        self.spec, self.tracks = recipe.spec(), recipe.tracks
         self._path = files[recipe.file.file]
         network, units = _adapted(recipe, self._path)
         self._call = FixedBatch(network, recipe.batch_size)
@@ -140,7 +143,7 @@ class KerasModel:
                 )
             extra[name] = table.loc[gene].to_numpy(dtype=np.float32)
         outputs = self._call(codes, extra)
-        return outputs.reshape(outputs.shape[0], self.spec.bins, len(self.spec.tracks))
+        return outputs.reshape(outputs.shape[0], self.spec.bins, len(self.tracks))
 
 
 def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, int]]":

@@ -21,12 +21,34 @@ from zarrbench.genome.bases import ONE_HOT, Codes
 
 def prepare_backend() -> None:
     """Let TensorFlow take GPU memory as it needs it instead of all of it at first use."""
-    if keras.backend.backend() != "tensorflow":
-        return
+    if keras.backend.backend() == "tensorflow":
+        grow_memory()
+
+
+def grow_memory() -> None:
+    """Let TensorFlow take GPU memory as it needs it, where another backend computes too."""
     import tensorflow as tf
 
     for device in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(device, True)
+
+
+def on_accelerator() -> bool:
+    """Whether the backend computes on anything but the CPU."""
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            return bool(tf.config.list_physical_devices("GPU"))
+        case "jax":
+            import jax
+
+            return bool(jax.default_backend() != "cpu")
+        case "torch":
+            import torch
+
+            return bool(torch.cuda.is_available())
+    return False
 
 
 class OneHot(keras.layers.Layer):

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import keras
 
 BINS = 5
+TRACKS = (
+    Track("expression", "expression by known motifs"),
+    Track("control", "the same motifs with every sign reversed"),
+)
 #: a stretch counts as a motif above this share of the best possible score
 THRESHOLD = 0.8
 #: share of the signal in each bin; symmetric about the bin of the TSS
@@ -65,13 +69,12 @@ class MotifRecipe:
             input_length=self.input_length,
             tss_index=self.input_length // 2,
             strand_aware=False,
-            tracks=(
-                Track("expression", "expression by known motifs"),
-                Track("control", "the same motifs with every sign reversed"),
-            ),
             bins=BINS,
             batch_size=self.batch_size,
         )
+
+    def read_tracks(self, files: Mapping[str, Path]) -> tuple[Track, ...]:
+        return TRACKS
 
     def sources(self) -> tuple[Source, ...]:
         return ()
@@ -87,7 +90,7 @@ class MotifModel:
         from zarrbench.models.keras_network import FixedBatch, prepare_backend
 
         prepare_backend()
-        self.spec = recipe.spec()
+        self.spec, self.tracks = recipe.spec(), TRACKS
         self._call = FixedBatch(_network(recipe), recipe.batch_size)
 
     def predict(self, codes: Codes, gene: str) -> NDArray[np.float32]:

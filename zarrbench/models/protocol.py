@@ -9,17 +9,19 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zarrbench.errors import RecipeError, ZarrbenchError
 from zarrbench.genome.bases import Codes
+from zarrbench.haplotypes.sequences import PersonalWindow
 from zarrbench.provenance import fingerprint
 from zarrbench.recipes import nearest, parse
 from zarrbench.sources import Source
@@ -29,10 +31,21 @@ GROUP = "zarrbench.models"
 
 @dataclass(frozen=True)
 class Track:
-    """One output of a model: a unique identifier and what it measures (need not be unique)."""
+    """One output of a model.
+
+    Parameters
+    ----------
+    id : str
+        Unique.
+    description : str
+        What it measures; need not be unique.
+    index : int, optional
+        0-based column of the model's output; by default its place among the tracks.
+    """
 
     id: str
     description: str = ""
+    index: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,6 @@ class ModelSpec:
         0-based index of the TSS base in the input, in the model's own orientation.
     strand_aware : bool
         Whether genes of the minus strand are read as reverse complement.
-    tracks : tuple of Track
     bins : int
         Output bins; 1 for a scalar model.
     batch_size : int
@@ -59,7 +71,6 @@ class ModelSpec:
     input_length: int
     tss_index: int
     strand_aware: bool
-    tracks: tuple[Track, ...]
     bins: int
     batch_size: int
 
@@ -68,16 +79,26 @@ class ModelSpec:
             raise ValueError(
                 f"tss_index {self.tss_index} lies outside the input of {self.input_length} bases"
             )
-        ids = [track.id for track in self.tracks]
-        if not ids or len(set(ids)) != len(ids):
-            raise ValueError("a model needs at least one track, each with an id of its own")
+
+
+def check_tracks(tracks: Sequence[Track]) -> None:
+    """Raise ValueError unless there are tracks and each has an id of its own."""
+    ids = [track.id for track in tracks]
+    if not ids or len(set(ids)) != len(ids):
+        raise ValueError("a model needs at least one track, each with an id of its own")
 
 
 class Model(Protocol):
-    """A loaded network. It is called by one thread at a time."""
+    """A loaded network. It is called by one thread at a time.
+
+    It may have a `remark`: what whoever started the run should know of how it runs.
+    """
 
     @property
     def spec(self) -> ModelSpec: ...
+
+    @property
+    def tracks(self) -> tuple[Track, ...]: ...
 
     def predict(self, codes: Codes, gene: str) -> NDArray[np.float32]:
         """Map base codes (batch, input_length) to outputs (batch, bins, track).
@@ -88,10 +109,64 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
+class WindowModel(Model, Protocol):
+    """A network that computes once what the sequences of a window have in common."""
+
+    def prepare_window(self, personal: PersonalWindow) -> Any:
+        """Return what `predict_window` will want to know of a window.
+
+        It is called while the network predicts another window, in another thread, and so must
+        leave the device alone.
+        """
+        ...
+
+    def predict_window(
+        self, personal: PersonalWindow, prepared: Any, gene: str, bins: range
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield outputs (sequence, asked bin, track) of all distinct sequences, in their order.
+
+        Each part holds as many sequences as suits the network. `prepared` is what `prepare_window`
+        returned.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the sequences of one window cost.
+
+    Attributes
+    ----------
+    tiles : int
+        Distinct pieces of sequence of which a shared trunk reads each once.
+    stock, shared : int
+        Floating point operations without and with sharing.
+    """
+
+    tiles: int
+    stock: int
+    shared: int
+
+
+@runtime_checkable
+class EstimatedRecipe(Protocol):
+    """A model recipe that knows beforehand what a window will cost."""
+
+    def estimate(self, personal: PersonalWindow, n_bins: int, n_tracks: int) -> Cost: ...
+
+
 class ModelRecipe(Protocol):
-    """The description of a model in a pipeline file; a frozen dataclass."""
+    """The description of a model in a pipeline file; a frozen dataclass.
+
+    A large one may say with `process_bytes` what memory a process with the model needs.
+    """
 
     def spec(self) -> ModelSpec: ...
+
+    def read_tracks(self, files: Mapping[str, Path]) -> tuple[Track, ...]:
+        """Return the outputs in the order of the last axis; `files` as for `load`."""
+        ...
 
     def sources(self) -> tuple[Source, ...]:
         """Return the files that loading needs."""
@@ -138,6 +213,9 @@ class LoadableModel:
     recipe: ModelRecipe
     files: tuple[tuple[str, Path], ...]
 
+    def tracks(self) -> tuple[Track, ...]:
+        return self.recipe.read_tracks(dict(self.files))
+
     def key(self) -> str:
         """Return what tells this network from another in one process, as the files are now."""
         kind = f"{type(self.recipe).__module__}.{type(self.recipe).__qualname__}"
@@ -176,13 +254,17 @@ def held_back_output() -> Iterator[None]:
 
 # One network a process: a run predicts with one model, and a second would share its memory.
 _in_this_process: dict[str, Model] = {}
+_loading = threading.Lock()
 
 
 def loaded(model: LoadableModel) -> Model:
-    """Return the network, loaded once in this process."""
+    """Return the network, loaded once in this process, however many threads ask for it."""
     key = model.key()
-    if key not in _in_this_process:
-        _in_this_process.clear()
-        with held_back_output():
-            _in_this_process[key] = model.recipe.load(dict(model.files))
-    return _in_this_process[key]
+    with _loading:
+        network = _in_this_process.get(key)
+        if network is None:
+            _in_this_process.clear()
+            with held_back_output():
+                network = model.recipe.load(dict(model.files))
+            _in_this_process[key] = network
+    return network

@@ -1,8 +1,8 @@
 """What a run will predict: genes, individuals, tasks, and what was left out with the reason."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,14 +10,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from zarrbench.errors import GeneTableError
+from zarrbench.expression.preparation import NOT_EXPRESSED
 from zarrbench.expression.samples import Join
 from zarrbench.genome.coordinates import Window
 from zarrbench.genome.genes import window_around
 from zarrbench.layouts import PREDICTIONS
-from zarrbench.models.protocol import LoadableModel, ModelRecipe, ModelSpec
-from zarrbench.predictions.cube import Block, blocks
-from zarrbench.predictions.readouts import Readout
-from zarrbench.provenance import file_sha256, fingerprint, plain
+from zarrbench.models.protocol import LoadableModel, ModelRecipe, ModelSpec, Track
+from zarrbench.predictions.cube import Frame, numbers_hash
+from zarrbench.predictions.ensemble import Ensemble
+from zarrbench.predictions.grid import Block, Grid, Storage, blocks, plan_grid
+from zarrbench.predictions.readouts import Readout, asked_bins
+from zarrbench.provenance import content_sha256, fingerprint, plain
 from zarrbench.sources import without_sources
 from zarrbench.stores import StoreFamily
 
@@ -31,33 +34,64 @@ class Predict:
     readout : Readout
         What `prediction` holds.
     more_readouts : dict of Readout
-        Further variables `prediction_NAME` from the same model run.
+        Further variables `prediction_NAME` from the same model run; so no NAME is taken.
+    store_bins : bool
+        Keep also what the readouts are made from, in the variable `output`: the model's
+        neighbouring bins that serve all of them, so that other readouts need no other run. Not
+        together with `ensemble`: the logarithm of mean bins is not the mean of logarithms.
+    ensemble : Ensemble, optional
+        Predict the mean over several inputs; by default the one input as the model reads it.
     genes : {'expressed', 'all'}
         Genes with expression, or every gene of the gene store.
     individuals : {'expressed', 'all'}
         People with genotype and expression, or everybody with a genotype.
     block_size : int, optional
-        Individuals of one task and shard; all by default, which shares the most work.
+        Individuals of one task and shard; by default all, which shares the most work, unless a
+        shard would be larger than 256 MiB.
+    storage : Storage
+        How the numbers are kept.
     """
 
     readout: Readout
     more_readouts: dict[str, Readout] = field(default_factory=dict)
+    store_bins: bool = False
+    ensemble: Ensemble | None = None
     genes: Literal["expressed", "all"] = "expressed"
     individuals: Literal["expressed", "all"] = "expressed"
     block_size: int | None = None
+    storage: Storage = field(default_factory=Storage)
 
     def __post_init__(self) -> None:
         if self.block_size is not None and self.block_size < 1:
             raise ValueError("block_size must be at least 1")
         if not all(name.isidentifier() for name in self.more_readouts):
             raise ValueError("names in more_readouts must be plain words")
-        if "prediction" in self.more_readouts:
-            raise ValueError("more_readouts cannot name one 'prediction': that is the readout")
+        if self.store_bins and self.ensemble is not None:
+            raise ValueError(
+                "store_bins keeps the bins of one input, an ensemble has several: leave one out"
+            )
 
     @property
     def readouts(self) -> dict[str, Readout]:
-        """All readouts by name, the primary one first."""
-        return {"prediction": self.readout, **self.more_readouts}
+        """All readouts by the variable of the cube that holds them, the primary one first."""
+        more = {f"prediction_{name}": readout for name, readout in self.more_readouts.items()}
+        return {"prediction": self.readout, **more}
+
+    def check(self, spec: ModelSpec, where: str) -> None:
+        """Refuse what a model cannot serve."""
+        self.readout.check(spec.bins, f"{where}.readout")
+        for name, readout in self.more_readouts.items():
+            readout.check(spec.bins, f"{where}.more_readouts.{name}")
+        if self.ensemble is not None:
+            self.ensemble.check(spec, f"{where}.ensemble")
+
+    def stored_bins(self, spec: ModelSpec) -> range | None:
+        """Return the bins of a model that the cube keeps, None if it keeps none."""
+        return asked_bins(self.readouts.values(), spec.bins) if self.store_bins else None
+
+    def windows(self, window: Window) -> tuple[Window, ...]:
+        """Return the windows of all inputs of a haplotype, given the model's own."""
+        return (window,) if self.ensemble is None else self.ensemble.windows(window)
 
 
 @dataclass(frozen=True)
@@ -69,7 +103,8 @@ class Task:
     gene : str
     row : int
         Row of the gene in the cube.
-    window : Window
+    windows : tuple of Window
+        Of every input whose readouts are averaged; one without an ensemble.
     block : Block
     individuals : int64 (individual of the block,)
         Rows of the genotype store.
@@ -77,9 +112,14 @@ class Task:
 
     gene: str
     row: int
-    window: Window
+    windows: tuple[Window, ...]
     block: Block
     individuals: NDArray[np.int64]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Gene and number of the block: what the ledger calls a shard."""
+        return self.gene, self.block.number
 
 
 @dataclass(frozen=True)
@@ -96,9 +136,12 @@ class Plan:
     rows : int64 (individual,)
         Their rows in the genotype store.
     spec : ModelSpec
+    tracks : tuple of Track
     predict : Predict
     recipe : dict
         All that determines the numbers.
+    grid : Grid
+        Where the cube is cut.
     """
 
     genes: xr.Dataset
@@ -106,45 +149,81 @@ class Plan:
     individuals: list[str]
     rows: NDArray[np.int64]
     spec: ModelSpec
+    tracks: tuple[Track, ...]
     predict: Predict
     recipe: dict[str, Any]
+    grid: Grid
 
     @property
     def recipe_hash(self) -> str:
         return fingerprint(self.recipe)
 
     @property
-    def blocks(self) -> list[Block]:
-        return blocks(len(self.individuals), self.predict.block_size)
+    def numbers_hash(self) -> str:
+        """What the ledger calls the recipe of a shard."""
+        return numbers_hash(self.recipe)
 
-    def window(self, row: int) -> Window:
-        """Return the window of a gene as the model reads it."""
-        return window_of(self.genes.isel(gene=row), self.spec)
+    @property
+    def frame(self) -> Frame:
+        """The cube before its first prediction."""
+        return Frame(
+            self.genes,
+            self.individuals,
+            self.tracks,
+            list(self.predict.readouts),
+            self.stored_bins,
+            self.grid,
+            self.predict.storage,
+            self.recipe,
+        )
+
+    @property
+    def blocks(self) -> list[Block]:
+        return blocks(len(self.individuals), self.grid.block_size)
+
+    @property
+    def stored_bins(self) -> range | None:
+        """Bins of the model that the cube keeps, None if it keeps none."""
+        return self.predict.stored_bins(self.spec)
+
+    def windows(self, row: int) -> tuple[Window, ...]:
+        """Return the windows of a gene as the model reads them."""
+        return self.predict.windows(window_of(self.genes.isel(gene=row), self.spec))
 
     def tasks(self, limit: int | None = None) -> Iterator[Task]:
         """Yield the tasks of the first `limit` genes, gene by gene."""
         for row, gene in enumerate(self.genes["gene"].values[:limit]):
-            window = self.window(row)
+            windows = self.windows(row)
             for block in self.blocks:
                 individuals = self.rows[block.start : block.stop]
-                yield Task(str(gene), row, window, block, individuals)
+                yield Task(str(gene), row, windows, block, individuals)
 
     def size(self) -> dict[str, int]:
         """Return tasks, uncompressed bytes and files of the whole cube."""
         genes, people = self.genes.sizes["gene"], len(self.individuals)
-        readouts, tracks = len(self.predict.readouts), len(self.spec.tracks)
-        shards = genes * len(self.blocks)
-        coordinates = len([n for n in PREDICTIONS.variables if not n.endswith("prediction")])
+        item = self.predict.storage.itemsize
+        readouts, bins = len(self.predict.readouts), len(self.stored_bins or ())
+        shards, variables = genes * len(self.blocks), readouts + bool(bins)
+        one_dim = [v for v in PREDICTIONS.variables.values() if len(v.dims) == 1]
+        coordinates = len([v for v in one_dim if bins or not v.optional])
         return {
             "tasks": shards,
-            "bytes": readouts * tracks * 4 * genes * (2 * people + 1),
+            "bytes": (readouts + bins) * len(self.tracks) * item * genes * (2 * people + 1),
             # one object a shard and one a row of references; metadata and coordinates beside
-            "files": readouts * (shards + genes + 2) + 2 * coordinates + 1,
+            "files": variables * (shards + genes + 2) + 2 * coordinates + 1,
         }
 
 
-def make_plan(stores: StoreFamily, join: Join, model: LoadableModel, predict: Predict) -> Plan:
+def make_plan(
+    stores: StoreFamily,
+    join: Join,
+    model: LoadableModel,
+    predict: Predict,
+    not_expressed: Collection[str] = (),
+) -> Plan:
     """Choose genes and individuals, and write down what determines the cube.
+
+    Genes `not_expressed` of the expression store are predicted only with ``genes: all``.
 
     Raises
     ------
@@ -152,15 +231,56 @@ def make_plan(stores: StoreFamily, join: Join, model: LoadableModel, predict: Pr
         If no gene remains; the sentence counts the reasons.
     """
     spec = model.recipe.spec()
-    genes, left_out = _choose_genes(stores, spec, predict)
+    genes, left_out = _choose_genes(stores, spec, predict, not_expressed)
     everybody = stores.genotypes.samples
     individuals = list(join.individuals) if predict.individuals == "expressed" else everybody
     rows = stores.genotypes.rows_of(individuals)
     recipe = described_recipe(stores, model.recipe, predict)
-    recipe["model"]["contents"] = [file_sha256(path) for _, path in model.files]
-    recipe["genes"] = {"n": genes.sizes["gene"], "sha256": _digest(genes)}
-    recipe["individuals"] = {"n": len(individuals), "sha256": fingerprint(individuals)}
-    return Plan(genes, left_out, individuals, rows, spec, predict, recipe)
+    recipe["model"]["contents"] = [content_sha256(path) for _, path in model.files]
+    recipe |= _labels(genes, individuals)
+    tracks = model.tracks()
+    kept = len(predict.stored_bins(spec) or (1,))
+    grid = plan_grid(
+        len(individuals), len(tracks), kept, predict.storage.itemsize, predict.block_size
+    )
+    return Plan(genes, left_out, individuals, rows, spec, tracks, predict, recipe, grid)
+
+
+def arranged(plan: Plan, genes: Sequence[str], individuals: Sequence[str], grid: Grid) -> Plan:
+    """Return a plan with its labels in the order of a cube, what the cube lacks behind.
+
+    Parameters
+    ----------
+    genes, individuals : sequence of str
+        Those of the cube; the plan may lack some.
+    grid : Grid
+        Of the cube.
+    """
+    names = [str(name) for name in plan.genes["gene"].values]
+    rows, people = _behind(names, genes), _behind(plan.individuals, individuals)
+    chosen, persons = plan.genes.isel(gene=rows), [plan.individuals[i] for i in people]
+    return replace(
+        plan,
+        genes=chosen,
+        individuals=persons,
+        rows=plan.rows[people],
+        recipe={**plan.recipe, **_labels(chosen, persons)},
+        grid=grid,
+    )
+
+
+def _behind(labels: Sequence[str], first: Sequence[str]) -> list[int]:
+    """Return places in `labels`: of those that stand in `first`, in its order, then of others."""
+    place = {label: i for i, label in enumerate(first)}
+    return sorted(range(len(labels)), key=lambda i: (place.get(labels[i], len(place)), i))
+
+
+def _labels(genes: xr.Dataset, individuals: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return how a recipe records who and what is predicted."""
+    return {
+        "genes": {"n": genes.sizes["gene"], "sha256": _digest(genes)},
+        "individuals": {"n": len(individuals), "sha256": fingerprint(list(individuals))},
+    }
 
 
 def described_recipe(
@@ -168,12 +288,14 @@ def described_recipe(
 ) -> dict[str, dict[str, Any]]:
     """Return what determines the numbers of a cube, as far as recipes say it.
 
-    Batch size and the descriptions of tracks determine none: they may change between runs.
+    Sizes of batches and the descriptions of tracks determine none: they may change between runs.
     """
     described = without_sources(model)
-    described.pop("batch_size", None)
+    for size in ("batch_size", "memory_gib"):
+        described.pop(size, None)
     described["kind"] = type(model).__name__
-    described["tracks"] = [track.id for track in model.spec().tracks]
+    if described.get("tracks") is not None:
+        described["tracks"] = [t["id"] if isinstance(t, dict) else t for t in described["tracks"]]
     return {
         "cube": {"version": PREDICTIONS.version},
         "stores": stores.identity(),
@@ -184,26 +306,29 @@ def described_recipe(
 
 
 def _choose_genes(
-    stores: StoreFamily, spec: ModelSpec, predict: Predict
+    stores: StoreFamily, spec: ModelSpec, predict: Predict, not_expressed: Collection[str]
 ) -> tuple[xr.Dataset, dict[str, str]]:
     genes = stores.genes
     if predict.genes == "expressed":
         expressed = stores.expression["gene"].values
+        left_out = dict.fromkeys(map(str, not_expressed), NOT_EXPRESSED)
         absent = np.setdiff1d(expressed, genes["gene"].values)
-        left_out = dict.fromkeys(map(str, absent), "not in the gene annotation")
-        genes = genes.isel(gene=np.isin(genes["gene"].values, expressed))
+        left_out |= dict.fromkeys(map(str, absent), "not in the gene annotation")
+        wanted = [gene for gene in expressed if str(gene) not in left_out]
+        genes = genes.isel(gene=np.isin(genes["gene"].values, wanted))
     else:
         left_out = {}
     lengths = stores.reference.lengths
     genotyped = set(stores.genotypes.contigs)
+    refuse_beyond = stores.recipe.policies.beyond_contig == "refuse"
     kept = np.zeros(genes.sizes["gene"], dtype=bool)
     for row in range(genes.sizes["gene"]):
         gene = genes.isel(gene=row)
         contig = str(gene["contig"].item())
         if contig not in genotyped:
             left_out[str(gene["gene"].item())] = "its contig has no genotypes"
-        elif stores.recipe.policies.beyond_contig == "refuse" and not window_of(gene, spec).inside(
-            lengths[contig]
+        elif refuse_beyond and not all(
+            window.inside(lengths[contig]) for window in predict.windows(window_of(gene, spec))
         ):
             left_out[str(gene["gene"].item())] = "its window leaves the contig"
         else:
@@ -219,7 +344,7 @@ def _choose_genes(
 
 
 def window_of(gene: xr.Dataset, spec: ModelSpec) -> Window:
-    """Return the window of one gene (a dataset without the dim ``gene``) as a model reads it."""
+    """Return the model's own window of one gene (a dataset without the dim ``gene``)."""
     return window_around(gene, spec.input_length, spec.tss_index, spec.strand_aware)
 
 

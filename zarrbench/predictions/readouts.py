@@ -1,5 +1,6 @@
 """From the bins of a model output to one number a track (METHODS section 5)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from zarrbench.errors import ModelInputError, RecipeError
+from zarrbench.recipes import nearest
 
 _LOG = {"e": np.log, 2: np.log2, 10: np.log10}
 
@@ -38,11 +40,18 @@ class Readout:
 
     @classmethod
     def from_text(cls, text: str) -> "Readout":
-        if text != "identity":
+        """Return the readout of a name: ``identity``, or one that the study used (section 5).
+
+        The bins of the study's are those of Enformer, which has 896. ``released_finetuned`` also
+        adds the two haplotypes up, which is no part of a readout: ask the statistics stage for it
+        with ``haplotypes: sum``.
+        """
+        if text not in NAMED:
             raise RecipeError(
-                f"the readout {text!r} needs a mapping: kind, bins, log_base, pseudocount"
+                f"the readout {text!r} is neither a mapping (kind, bins, log_base, pseudocount) "
+                f"nor a known name{nearest(text, NAMED)}"
             )
-        return cls("identity")
+        return NAMED[text]
 
     def check(self, n_bins: int, where: str) -> None:
         """Refuse a readout that a model of `n_bins` bins cannot serve."""
@@ -58,10 +67,34 @@ class Readout:
             raise RecipeError(f"{where}: bins {self.bins} name a bin twice")
 
 
-def read_out(outputs: NDArray[np.float32], readout: Readout) -> NDArray[np.float32]:
-    """Return one number a sequence and track; (sequence, bins, track) to (sequence, track).
+NAMED = {
+    "identity": Readout("identity"),
+    "paper": Readout("sum_log", (447, 448, 449)),
+    "released_track": Readout("sum_log", (446, 447, 448, 449, 450), 10),
+    "released_finetuned": Readout("log_sum", (446, 447, 448, 449, 450), 2),
+    "attribution": Readout("raw_sum", (447, 448, 449)),
+}
+
+
+def asked_bins(readouts: Iterable[Readout], n_bins: int) -> range:
+    """Return the neighbouring bins of a model of `n_bins` that serve all readouts."""
+    asked = [bin for readout in readouts for bin in readout.bins or (0, n_bins - 1)]
+    return range(min(asked), max(asked) + 1)
+
+
+def read_out(
+    outputs: NDArray[np.float32], readout: Readout, bins: range | None = None
+) -> NDArray[np.float32]:
+    """Return one number a sequence and track; (sequence, bin, track) to (sequence, track).
 
     Sums and logarithms are taken in float64.
+
+    Parameters
+    ----------
+    outputs : float32 (sequence, bin, track)
+    readout : Readout
+    bins : range, optional
+        Which bins of the model `outputs` holds; by default from the first.
 
     Raises
     ------
@@ -70,20 +103,31 @@ def read_out(outputs: NDArray[np.float32], readout: Readout) -> NDArray[np.float
         means that nothing was predicted.
     """
     with np.errstate(over="ignore"):
-        values = _read_out(outputs, readout).astype(np.float32)
-    broken = np.count_nonzero(~np.isfinite(values))
-    if broken:
-        raise ModelInputError(
-            f"{broken} of {values.size} numbers that {readout.kind!r} makes of the model's output "
-            f"are not finite (NaN, infinite or beyond float32); check the model and its inputs"
-        )
+        first = 0 if bins is None else bins.start
+        values = _read_out(outputs, readout, first).astype(np.float32)
+    refuse_not_finite(values, f"{readout.kind!r} makes of")
     return values
 
 
-def _read_out(outputs: NDArray[np.float32], readout: Readout) -> NDArray[np.floating]:
+def refuse_not_finite(values: NDArray[np.float32], made: str) -> None:
+    """Refuse numbers that are not finite; `made` says how the model's output gave them.
+
+    Raises
+    ------
+    ModelInputError
+    """
+    broken = np.count_nonzero(~np.isfinite(values))
+    if broken:
+        raise ModelInputError(
+            f"{broken} of {values.size} numbers that {made} the model's output "
+            f"are not finite (NaN, infinite or beyond float32); check the model and its inputs"
+        )
+
+
+def _read_out(outputs: NDArray[np.float32], readout: Readout, first: int) -> NDArray[np.floating]:
     if readout.kind == "identity":
         return outputs[:, 0, :]
-    bins = slice(None) if readout.bins is None else list(readout.bins)
+    bins = slice(None) if readout.bins is None else [bin - first for bin in readout.bins]
     chosen = outputs[:, bins, :].astype(np.float64)
     if readout.kind == "raw_sum":
         return chosen.sum(axis=1)

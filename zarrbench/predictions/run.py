@@ -1,28 +1,58 @@
 """Filling a cube on a Dask cluster: tasks in a bounded window, progress from what is done."""
 
+import itertools
+import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, as_completed
 
-from zarrbench import ledger, progress
-from zarrbench.clusters import check_slots, workers_of
+from zarrbench import errors, ledger, progress
+from zarrbench.clusters import check_slots, slots_of, workers_of
 from zarrbench.errors import ClusterError, SourceError, ZarrbenchError
-from zarrbench.predictions.cube import check_recipe, create_cube, done_shards, finish_cube
+from zarrbench.predictions.cube import (
+    check_recipe,
+    create_cube,
+    done_shards,
+    failed_shards,
+    finish_cube,
+    has_ledger,
+    read_attributes,
+)
 from zarrbench.predictions.plan import Plan, Task
-from zarrbench.predictions.worker import Job, failure, run_task, warm_up
+from zarrbench.predictions.worker import (
+    Job,
+    failure,
+    predict_task,
+    prepare_task,
+    warm_up,
+    write_task,
+)
 from zarrbench.provenance import installed
-from zarrbench.storage import storage_failure
+from zarrbench.storage import exists, storage_failure
 
-# Tasks submitted ahead for each slot: the scheduler never holds more, whatever the cohort's size
-_AHEAD = 3
+# Items ahead for each slot: one predicted, one written, and two prepared so that the device never
+# waits. The scheduler never holds more, whatever the cohort's size.
+_AHEAD = 4
+# Failures that nobody foresaw, among twice as many genes: then it is not the genes
+_STRANGE = 20
+# How often new workers are looked for
+_LOOK_SECONDS = 5.0
+
+#: what becomes of a task, with how much of the slot each step takes. Of 0 each worker with the
+#: slot has enough, others have not: so the steps of a gene meet on a worker that can predict.
+STEPS = ((prepare_task, 0), (predict_task, 1), (write_task, 0))
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What a run did: shards wanted, done before, done now, and failed with their errors."""
+    """What a run did: shards wanted, done before, done now, and failed with their errors.
+
+    Those that failed before and were not tried again are among the failed.
+    """
 
     wanted: int
     before: int
@@ -30,8 +60,15 @@ class Filled:
     failed: dict[tuple[str, int], str]
 
 
-def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None = None) -> Filled:
-    """Predict every shard that the ledger does not call done.
+def fill_cube(
+    plan: Plan,
+    job: Job,
+    client: Client,
+    slot: str,
+    limit: int | None = None,
+    retry_failed: bool = False,
+) -> Filled:
+    """Predict every shard that the ledger calls neither done nor failed.
 
     Parameters
     ----------
@@ -42,6 +79,8 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
         Dask resource that one prediction takes.
     limit : int, optional
         Only the first so many genes.
+    retry_failed : bool
+        Try those that failed before once more.
 
     Raises
     ------
@@ -51,21 +90,29 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
         If no worker offers the slot.
     ModelInputError
         If the model cannot be loaded; then nothing has been written.
+    ClusterError
+        If most genes fail for reasons that are not theirs.
     StorageError, SourceError
         If the storage fails, or genotypes behind a URL; finished shards are kept.
     """
-    if job.cube.exists():
-        check_recipe(job.cube, plan.recipe)
-    done = done_shards(job.cube) if job.cube.exists() else {}
+    standing = exists(job.cube)
     wanted = list(plan.tasks(limit))
-    todo = [task for task in wanted if (task.gene, task.block.number) not in done]
-    failed: dict[tuple[str, int], str] = {}
+    if standing:
+        check_recipe(job.cube, plan.recipe)
+        if read_attributes(job.cube)["complete"] and not has_ledger(job.cube):
+            return Filled(len(wanted), len(wanted), 0, {})
+    done = done_shards(job.cube) if standing else {}
+    known = failed_shards(job.cube) if standing and not retry_failed else {}
+    failed = {task.key: known[task.key].error for task in wanted if task.key in known}
+    todo = [task for task in wanted if task.key not in done and task.key not in failed]
+    n_before, n_now = len(wanted) - len(todo) - len(failed), 0
     if todo:
         _warm_up(client, job, slot)
-    if not job.cube.exists():
-        _create(plan, job)
-    with progress.bar(total=len(wanted), label="predict", unit="shards") as bar:
-        bar.update(len(wanted) - len(todo))
+    if not standing:
+        create_cube(job.cube, plan.frame, installed())
+    n_there = len(wanted) - len(todo)
+    strange: deque[bool] = deque(maxlen=2 * _STRANGE)
+    with progress.bar(total=len(wanted), done=n_there, label="predict", unit="shards") as bar:
         for task, result in _attempted(client, todo, job, slot):
             if isinstance(result, BaseException):
                 if isinstance(result, SourceError):
@@ -78,11 +125,26 @@ def fill_cube(plan: Plan, job: Job, client: Client, slot: str, limit: int | None
                 result = failure(job, task, result)
                 ledger.append(ledger.ledger_of(job.cube), result)
             if result.state == "failed":
-                failed[task.gene, task.block.number] = result.error
+                failed[task.key] = result.error
+            else:
+                n_now += 1
+            strange.append(result.state == "failed" and not _of_the_gene(result.error))
+            if sum(strange) == _STRANGE:
+                raise ClusterError(
+                    f"{_STRANGE} of the last {len(strange)} genes failed with what seems no fault "
+                    f"of theirs, the last {task.gene}: {result.error}; mend the worker, device or "
+                    f"model that it comes from, then run again with --retry-failed"
+                )
             bar.update()
     if not failed and len(done_shards(job.cube)) == plan.size()["tasks"]:
         finish_cube(job.cube)
-    return Filled(len(wanted), len(wanted) - len(todo), len(todo) - len(failed), failed)
+    return Filled(len(wanted), n_before, n_now, failed)
+
+
+def _of_the_gene(error: str) -> bool:
+    """Whether a failure says something about a gene: zarrbench raised it on purpose."""
+    kind = getattr(errors, error.partition(":")[0], None)
+    return isinstance(kind, type) and issubclass(kind, ZarrbenchError)
 
 
 def _warm_up(client: Client, job: Job, slot: str) -> None:
@@ -92,12 +154,14 @@ def _warm_up(client: Client, job: Job, slot: str) -> None:
         client.submit(warm_up, job.model, resources={slot: 1}, pure=False) for _ in range(slots)
     ]
     try:
-        client.gather(loading)
+        remarks = client.gather(loading)
     except KilledWorker as error:
         raise ClusterError(
             "every worker process that tried to load the model died; if it was for want of memory, "
             "give a process more of it (fewer 'processes' in the cluster file)"
         ) from error
+    for remark in sorted({remark for remark in remarks if remark}):
+        progress.note(remark)
 
 
 def _attempted(
@@ -109,12 +173,12 @@ def _attempted(
     one, so that only a task that kills its worker itself is given up.
     """
     suspects = []
-    for task, result in submit_bounded(client, run_task, tasks, job, slot):
+    for task, result in submit_bounded(client, STEPS, tasks, job, slot):
         if isinstance(result, KilledWorker):
             suspects.append(task)
         else:
             yield task, result
-    for task, result in submit_bounded(client, run_task, suspects, job, slot, at_once=1):
+    for task, result in submit_bounded(client, STEPS, suspects, job, slot, at_once=1):
         if isinstance(result, KilledWorker):
             result = ClusterError(
                 f"every worker process that tried died ({result.allowed_failures + 1} times); "
@@ -123,62 +187,63 @@ def _attempted(
         yield task, result
 
 
-def _create(plan: Plan, job: Job) -> None:
-    create_cube(
-        job.cube,
-        plan.genes,
-        plan.individuals,
-        plan.spec.tracks,
-        list(plan.predict.readouts),
-        plan.predict.block_size,
-        plan.recipe,
-        installed(),
-    )
+Step = tuple[Callable[..., Any], int]
 
 
 def submit_bounded(
     client: Client,
-    function: Callable[[Any, Any], Any],
+    steps: Sequence[Step],
     items: Iterable[Any],
     shared: Any,
     slot: str | None = None,
     at_once: int | None = None,
 ) -> Iterator[tuple[Any, Any]]:
-    """Run ``function(shared, item)`` for every item; yield (item, result or exception) as they end.
+    """Take every item through all steps; yield (item, last result or exception) as they end.
 
-    Only `at_once` tasks are submitted at a time, by default a few for each slot, so that scheduler
-    and driver hold little however many there are. With `slot`, every task takes one of that
-    resource.
+    A step is ``function(shared, item, *result of the step before)``. Only `at_once` items are
+    submitted at a time, by default a few for each slot, so that scheduler and driver hold little
+    however many there are; workers that come later count, too. With `slot`, a step takes as much
+    of that resource as stands beside it.
     """
-    resources = None if slot is None else {slot: 1}
-    if at_once is None:
-        at_once = _AHEAD * (check_slots(client, slot) if slot else len(workers_of(client)))
     remaining = iter(items)
     running: dict[Future, Any] = {}
     completed = as_completed(loop=client.loop)
 
-    def submit_next() -> None:
-        item = next(remaining, None)
-        if item is not None:
-            key = f"{function.__name__}-{uuid.uuid4()}"  # as the dashboard shows it
-            future = client.submit(_run, function, shared, item, key=key, resources=resources)
-            running[future] = item
-            completed.add(future)
+    def room() -> int:
+        if at_once is not None:
+            return at_once
+        return _AHEAD * max(1, slots_of(client, slot) if slot else len(workers_of(client)))
 
-    for _ in range(at_once):
-        submit_next()
+    def submit(item: Any) -> None:
+        results: list[Future] = []
+        for function, amount in steps:
+            key = f"{function.__name__}-{uuid.uuid4()}"  # as the dashboard shows it
+            resources = None if slot is None else {slot: amount}
+            future = client.submit(
+                _run, function, shared, item, *results, key=key, resources=resources
+            )
+            results = [future]  # what a step hands on, the scheduler keeps until it is taken
+        running[future] = item
+        completed.add(future)
+
+    most, looked = room(), time.monotonic()
+    for item in itertools.islice(remaining, most):
+        submit(item)
     for future in completed:
         item = running.pop(future)
         error = future.exception()
         yield item, future.result() if error is None else error
         future.release()
-        submit_next()
+        if time.monotonic() - looked > _LOOK_SECONDS:
+            most, looked = room(), time.monotonic()
+        for item in itertools.islice(remaining, max(0, most - len(running))):
+            submit(item)
 
 
-def _run(function: Callable[[Any, Any], Any], shared: Any, item: Any) -> Any:
-    """Run ``function(shared, item)`` on a worker."""
+def _run(function: Callable[..., Any], shared: Any, item: Any, *results: Any) -> Any:
+    """Run a step on a worker."""
     try:
-        return function(shared, item)
+        return function(shared, item, *results)
     except ZarrbenchError as error:
         # It must arrive as what it is: what caused it cannot always be pickled.
         error.__cause__ = error.__context__ = None

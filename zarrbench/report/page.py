@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 
 from zarrbench import storage
 from zarrbench.genotypes import policies
+from zarrbench.remote import Place
 from zarrbench.report import figures, tables
 
 _FIRST_FACTS = ("What was run", "Samples joined")
@@ -52,7 +52,7 @@ class ReportInputs:
     unfinished: str | None = None
 
 
-def write_report(path: Path, inputs: ReportInputs) -> None:
+def write_report(path: Place, inputs: ReportInputs) -> None:
     """Write the report as one HTML file that needs nothing else, whole or not at all.
 
     The same inputs give the same file. It names no person, and draws none unless

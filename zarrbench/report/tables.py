@@ -1,13 +1,13 @@
 """Tables as people read them: genes by one null statistic, and people only in cells of several."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
 from zarrbench import storage
+from zarrbench.layouts import PREDIXCAN
+from zarrbench.remote import Place
 
 GENE_COLUMNS = (
     "gene_id", "gene_name", "contig", "tss", "strand",
@@ -52,14 +52,30 @@ def gene_table(statistics: xr.Dataset) -> pd.DataFrame:
     return _columns(statistics, GENE_COLUMNS)
 
 
-def write_gene_table(statistics: xr.Dataset, path: Path) -> None:
-    """Write `gene_table` as tab-separated text, whole or not at all.
+def write_gene_table(statistics: xr.Dataset, path: Place) -> None:
+    """Write `gene_table` by `write_table`."""
+    write_table(gene_table(statistics), path)
+
+
+def write_table(table: pd.DataFrame, path: Place) -> None:
+    """Write a table as tab-separated text, whole or not at all.
 
     Floats are written with all their digits, missing numbers as ``NA``, booleans as ``True`` and
     ``False``.
     """
-    text = gene_table(statistics).to_csv(sep="\t", index=False, na_rep="NA", lineterminator="\n")
+    text = table.to_csv(sep="\t", index=False, na_rep="NA", lineterminator="\n")
     storage.write_text(path, text)
+
+
+def predixcan_table(compared: xr.Dataset) -> pd.DataFrame:
+    """Return a dataset of `zarrbench.layouts.PREDIXCAN` as one row a gene, unrounded."""
+    columns = {}
+    for name in PREDIXCAN.variables:
+        values = compared[name].values
+        columns["gene_id" if name == "gene" else name] = (
+            values.astype(object) if values.dtype.kind in "UT" else values
+        )
+    return pd.DataFrame(columns)
 
 
 def planted_table(statistics: xr.Dataset) -> pd.DataFrame | None:

@@ -1,24 +1,45 @@
 """The predict stage: the cube, and the local tables of who and what was left out."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
 from distributed import Client
 
+from zarrbench import ledger
 from zarrbench.errors import IncompleteCubeError
-from zarrbench.predictions.cube import check_recipe, done_shards
+from zarrbench.predictions.cube import check_recipe, done_shards, failed_shards
+from zarrbench.predictions.estimate import estimate
+from zarrbench.predictions.extension import check_extension, extend_cube, finish_extension
+from zarrbench.predictions.plan import Task
 from zarrbench.predictions.run import Filled, fill_cube
+from zarrbench.provenance import installed
 from zarrbench.stages.workspace import Workspace
-from zarrbench.storage import write_text
+from zarrbench.storage import exists, write_text
 
 
 def run_predict(
-    workspace: Workspace, client: Client, slot: str, limit: int | None = None
+    workspace: Workspace,
+    client: Client,
+    slot: str,
+    limit: int | None = None,
+    retry_failed: bool = False,
+    extend: bool = False,
 ) -> Filled:
-    """Fill the cube; return what was done and what failed."""
+    """Fill the cube; return what was done and what failed.
+
+    With `extend` a cube that lacks genes or people of the pipeline is given them first.
+    """
+    finish_extension(workspace.cube)
     plan = workspace.plan
+    if extend and exists(workspace.cube):
+        extend_cube(workspace.cube, plan, installed())
     write_local_tables(workspace)
-    return fill_cube(plan, workspace.job, client, slot, limit)
+    book = ledger.ledger_of(workspace.cube)
+    ledger.compact(book)
+    filled = fill_cube(plan, workspace.job, client, slot, limit, retry_failed)
+    ledger.compact(book)  # the stages that follow read it too
+    return filled
 
 
 def refuse_failed(filled: Filled) -> None:
@@ -33,8 +54,8 @@ def refuse_failed(filled: Filled) -> None:
     (gene, block), error = next(iter(filled.failed.items()))
     raise IncompleteCubeError(
         f"{len(filled.failed)} of {filled.wanted} shards failed, the first {gene} (block {block}): "
-        f"{error}; the others are kept and reported: 'zarrbench status' counts, the same command "
-        f"tries the failed ones again, and corrected input needs another --data folder"
+        f"{error}; the others are kept and reported: 'zarrbench status' counts, 'zarrbench run' "
+        f"with --retry-failed tries them again, and corrected input needs another --data folder"
     )
 
 
@@ -46,28 +67,52 @@ def write_local_tables(workspace: Workspace) -> None:
     write_text(workspace.left_out, left_out.to_csv(sep="\t", index=False))
 
 
-def dry_run(workspace: Workspace, limit: int | None = None) -> dict[str, Any]:
-    """Return what a run would do: tasks, bytes, files, and what is done already."""
+def dry_run(workspace: Workspace, limit: int | None = None, extend: bool = False) -> dict[str, Any]:
+    """Return what a run would do: tasks, bytes, files, and what is done already.
+
+    What will be computed is scaled up from a few genes.
+    """
     plan = workspace.plan
     size = plan.size()
-    if workspace.cube.exists():
-        check_recipe(workspace.cube, plan.recipe)
-    done = done_shards(workspace.cube) if workspace.cube.exists() else {}
+    standing = exists(workspace.cube)
+    if standing:
+        if extend:
+            check_extension(workspace.cube, plan)
+        else:
+            check_recipe(workspace.cube, plan.recipe)
+    done = done_shards(workspace.cube) if standing else {}
+    failed = failed_shards(workspace.cube) if standing else {}
     wanted = list(plan.tasks(limit))
-    todo = [task for task in wanted if (task.gene, task.block.number) not in done]
+    # A block that an extension would fill up is not done.
+    there = [t for t in wanted if t.key in done and done[t.key].individuals == t.individuals.size]
+    n_done, known = len(there), {task.key for task in there} | failed.keys()
+    todo = [task for task in wanted if task.key not in known]
     reasons = pd.Series(list(plan.left_out.values()), dtype=object).value_counts()
+    inputs = len(plan.windows(0))
     return {
         "pipeline": workspace.recipe.name,
         "model": plan.spec.name,
         "genes": plan.genes.sizes["gene"],
         "genes_left_out": {str(reason): int(n) for reason, n in reasons.items()},
         "individuals": len(plan.individuals),
-        "tracks": len(plan.spec.tracks),
+        "tracks": len(plan.tracks),
         "tasks": len(wanted),
-        "tasks_done": len(wanted) - len(todo),
+        "tasks_done": n_done,
+        "tasks_failed": len(wanted) - len(todo) - n_done,
         "tasks_to_do": len(todo),
         "haplotypes_to_do": sum(2 * task.individuals.size for task in todo),
+        **({"inputs_per_haplotype": inputs} if inputs > 1 else {}),
         "cube_bytes": size["bytes"],
         "cube_files": size["files"],
+        **estimate(plan, workspace.job, todo).shown(),
+        **_at_the_rate_of(done.values(), todo),
         "results": str(workspace.folder),
     }
+
+
+def _at_the_rate_of(done: Collection[ledger.Entry], todo: Sequence[Task]) -> dict[str, float]:
+    """Return the hours that one slot needs, if shards that are done say how long one takes."""
+    if not done or not todo:
+        return {}
+    seconds = ledger.seconds_by_step(done)["predict"] / len(done)
+    return {"slot_hours_at_the_rate_so_far": round(seconds * len(todo) / 3600, 2)}

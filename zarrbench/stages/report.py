@@ -1,6 +1,8 @@
 """The report stage: gather what the page shows from the stores, and write it."""
 
+import io
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,16 +10,18 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from zarrbench import ledger
 from zarrbench.errors import RecipeError
 from zarrbench.expression.samples import observed
 from zarrbench.layouts import GENE_STATISTICS
+from zarrbench.parameters import Expression, Report, Statistics
 from zarrbench.predictions.cube import done_shards, open_cube, read_attributes, read_recipe
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.provenance import PACKAGES, installed, plain, stamp
 from zarrbench.report.page import ReportInputs, write_report
 from zarrbench.stages.statistics import selected_track
 from zarrbench.stages.workspace import Workspace
-from zarrbench.storage import open_dataset, write_text
+from zarrbench.storage import get, open_dataset, write_text
 
 
 def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
@@ -26,25 +30,28 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
     `timings` are the seconds of this run's stages; of the others the last known ones are shown.
     """
     record = workspace.folder / "run.json"
-    known = json.loads(record.read_text())["timings"] if record.exists() else {}
+    standing = get(record)
+    known = json.loads(standing)["timings"] if standing is not None else {}
     timings = {**known, **timings}
     statistics = open_dataset(workspace.statistics, GENE_STATISTICS).load()
     _refuse_stale(workspace, statistics)
     names = [str(g) for g in statistics["gene"].values]
     whole = open_cube(workspace.cube, incomplete="nan")
-    cube = selected_track(whole.sel(gene=names), workspace.recipe.statistics)
+    parameters = workspace.recipe.stage(Statistics)
+    cube = selected_track(whole.sel(gene=names), parameters)
     unfinished = None
-    if len(names) < whole.sizes["gene"]:
+    left_out = json.loads(statistics.attrs.get("left_out", "{}"))
+    if len(names) + len(left_out) < whole.sizes["gene"]:
         unfinished = (
             f"This page shows {len(names)} of {whole.sizes['gene']} genes: the others failed, or "
             f"were not predicted yet."
         )
-    report = workspace.recipe.report
+    report = workspace.recipe.stage(Report)
     inputs = ReportInputs(
         title=report.title or workspace.recipe.name,
         statistics=statistics,
-        predicted=combine_haplotypes(cube["prediction"], workspace.recipe.statistics.haplotypes),
-        observed=observed(workspace.stores.expression, workspace.join),
+        predicted=combine_haplotypes(cube["prediction"], parameters.haplotypes),
+        observed=observed(workspace.expression, workspace.join),
         facts=_facts(workspace, statistics, timings),
         warnings=_warnings(workspace, statistics),
         individual_points=report.individual_points,
@@ -55,15 +62,16 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
 
 
 def _refuse_stale(workspace: Workspace, statistics: xr.Dataset) -> None:
-    """Refuse statistics that were made from another cube or with other parameters."""
+    """Refuse statistics of another cube, of other expression or with other parameters."""
     workspace.check_cube()
-    asked = json.dumps(plain(workspace.recipe.statistics), sort_keys=True)
+    asked = json.dumps(plain(workspace.recipe.stage(Statistics)), sort_keys=True)
     recipe_hash = read_attributes(workspace.cube)["recipe_hash"]
-    if statistics.attrs["parameters"] != asked or statistics.attrs["recipe_hash"] != recipe_hash:
+    made = [statistics.attrs.get(name, "") for name in ("parameters", "recipe_hash", "expression")]
+    if made != [asked, recipe_hash, workspace.expression_state]:
         raise RecipeError(
             f"the statistics in {workspace.statistics} were made with other parameters than those "
-            f"of {workspace.file}, or from another cube; run 'zarrbench run {workspace.file} "
-            f"--only statistics' first"
+            f"of {workspace.file}, or from another cube or expression; run 'zarrbench run "
+            f"{workspace.file} --only statistics' first"
         )
 
 
@@ -76,7 +84,11 @@ def _facts(
     done = done_shards(workspace.cube).values()
     sequences = sum(entry.sequences for entry in done)
     checks = built["genotypes"]["checks"]
-    left_out = pd.read_csv(workspace.left_out, sep="\t")["reason"].value_counts()
+    left_out = pd.read_csv(io.BytesIO(get(workspace.left_out) or b""), sep="\t")
+    reasons = left_out["reason"].value_counts()
+    adjustment = (
+        {"Choices: expression": _of_expression(workspace)} if workspace.adjusts_expression else {}
+    )
     contigs = ", ".join(f"{n} ({count:,})" for n, count in checks["contigs"].items())
     return {
         "What was run": {
@@ -85,7 +97,7 @@ def _facts(
             "track": f"{statistics.attrs['track']} {statistics.attrs['track_description']}".strip(),
             "stores": f"{stores.recipe.name}: {stores.recipe.description}".strip(": "),
             "genes": f"{statistics.sizes['gene']:,} of {n_genes:,} planned",
-            **{f"genes left out: {reason}": f"{n:,}" for reason, n in left_out.items()},
+            **{f"genes left out: {reason}": f"{n:,}" for reason, n in reasons.items()},
             "individuals": f"{n_individuals:,}",
             "distinct sequences predicted": f"{sequences:,} instead of "
             f"{2 * n_individuals * len({e.gene for e in done}):,} haplotypes",
@@ -103,6 +115,7 @@ def _facts(
         "Choices: haplotypes": _flat(made["policies"]),
         "Choices: model": _flat(made["model"]),
         "Choices: predictions": _flat(made["predict"]),
+        **adjustment,
         "Choices: statistics": _flat(json.loads(statistics.attrs["parameters"])),
         "Inputs": {
             f"{part}: {Path(name).name}": f"{_bytes(state['size'])}, {state['sha256']}"
@@ -111,7 +124,10 @@ def _facts(
         },
         "Timings": {
             **{f"{stage}, last run": f"{seconds:.1f} s" for stage, seconds in timings.items()},
-            "tasks, all runs": f"{sum(e.seconds for e in done):.1f} s on the workers",
+            **{
+                f"{step}, all shards": f"{seconds:.1f} s on the workers"
+                for step, seconds in ledger.seconds_by_step(done).items()
+            },
         },
         "Software": {
             **installed(PACKAGES),
@@ -140,7 +156,11 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
             f"{undefined} genes have no r: their prediction or expression does not vary across "
             f"people. None counts as significant."
         )
-    if workspace.stores.recipe.expression.covariates is not None:
+    left_out = Counter(json.loads(statistics.attrs.get("left_out", "{}")).values())
+    for reason, count in left_out.items():
+        found.append(f"{count:,} predicted genes are not shown: {reason}.")
+    covariates = workspace.stores.recipe.expression.covariates
+    if covariates is not None and not workspace.adjusts_expression:
         found.append(
             "The expression was taken as it stands: its covariates are stored, not removed."
         )
@@ -156,6 +176,22 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
             f"from normal; look at the empirical p there."
         )
     return found
+
+
+def _of_expression(workspace: Workspace) -> dict[str, str]:
+    """Return how the expression was made: what was asked for, and what came of it."""
+    made = workspace.expression
+    covariates = {
+        f"covariates {what}": ", ".join(json.loads(made.attrs[f"covariates_{what}"])) or "none"
+        for what in ("removed", "constant", "collinear")
+    }
+    return {
+        **_flat(plain(workspace.recipe.stage(Expression))),
+        "unit": str(made.attrs["unit"]),
+        **covariates,
+        "genes below the threshold": f"{made.attrs['n_genes_not_expressed']:,}",
+        "genes without a count or variance": f"{int(made['flagged'].sum()):,}",
+    }
 
 
 def _renamed(contig_map: Mapping[str, str]) -> str:

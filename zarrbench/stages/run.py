@@ -3,15 +3,72 @@
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from zarrbench.clusters import ClusterRecipe, started
+from distributed import Client
+
+from zarrbench.clusters import PROCESS_BYTES, ClusterRecipe, Requirements, checked, started
 from zarrbench.errors import RecipeError
+from zarrbench.locks import locked
+from zarrbench.predictions.run import Filled
 from zarrbench.recipes import nearest
+from zarrbench.remote import is_url
+from zarrbench.stages.eqtl import run_eqtl
+from zarrbench.stages.expression import run_expression
 from zarrbench.stages.predict import refuse_failed, run_predict
+from zarrbench.stages.predixcan import run_predixcan
 from zarrbench.stages.report import run_report
 from zarrbench.stages.statistics import run_statistics
 from zarrbench.stages.workspace import Workspace
-from zarrbench.storage import locked
+
+
+@dataclass
+class Running:
+    """What stages are run with, and what they leave for those that follow."""
+
+    workspace: Workspace
+    slot: str
+    limit: int | None
+    retry_failed: bool
+    extend: bool
+    cluster: Client | None = None
+    filled: Filled | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def client(self) -> Client:
+        assert self.cluster is not None, "a stage that needs a cluster is among _WITHOUT_CLUSTER"
+        return self.cluster
+
+
+def _predict(run: Running) -> None:
+    run.filled = run_predict(
+        run.workspace, run.client, run.slot, run.limit, run.retry_failed, run.extend
+    )
+
+
+_RUNNERS: dict[str, Callable[[Running], object]] = {
+    "expression": lambda run: run_expression(run.workspace),
+    "predict": _predict,
+    "statistics": lambda run: run_statistics(run.workspace, run.client, run.limit),
+    "eqtl": lambda run: run_eqtl(run.workspace),
+    "predixcan": lambda run: run_predixcan(run.workspace, run.client, run.limit),
+    "report": lambda run: run_report(run.workspace, run.timings),
+}
+_WITHOUT_CLUSTER = {"stores", "expression", "report"}
+
+
+def _process_bytes(workspace: Workspace) -> int:
+    """Return the memory that a process needs, as the model says, if it does."""
+    return int(getattr(workspace.recipe.model, "process_bytes", PROCESS_BYTES))
+
+
+def _requirements(workspace: Workspace, predicts: bool) -> Requirements:
+    stores = (workspace.stores.genotypes_path, workspace.stores.part_path("reference"))
+    files = tuple(path for _, path in workspace.model.files) if predicts else ()
+    # Of what is missing here too, the stage that opens it can say what to do.
+    places = [at for at in (*stores, *files) if isinstance(at, str) or is_url(at) or at.exists()]
+    return Requirements(tuple(places), workspace.folder)
 
 
 def run_pipeline(
@@ -19,6 +76,8 @@ def run_pipeline(
     cluster: ClusterRecipe,
     only: str | None = None,
     limit: int | None = None,
+    retry_failed: bool = False,
+    extend: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:
     """Build the stores and run the stages; return the seconds that each took.
@@ -31,6 +90,10 @@ def run_pipeline(
         Run this stage alone (``stores`` for nothing but the stores).
     limit : int, optional
         Only the first so many genes.
+    retry_failed : bool
+        Try shards that failed in an earlier run once more.
+    extend : bool
+        Give the cube those genes and people of the pipeline that it lacks.
     say : callable
         Takes a line on what is happening.
 
@@ -47,27 +110,26 @@ def run_pipeline(
     if only is not None and only not in known:
         raise RecipeError(f"the pipeline has no stage {only!r}{nearest(only, known)}")
     stages = [name for name in known if only in (None, name)]
-    timings: dict[str, float] = {}
-    filled = None
+    if "predict" in stages:
+        workspace.check_track()
+    running = Running(workspace, cluster.slot, limit, retry_failed, extend)
     with contextlib.ExitStack() as stack:
-        client = None
         for name in stages:
-            if name != "stores" and client is None:
+            if name != "stores" and running.timings.keys() <= {"stores"}:
                 stack.enter_context(locked(workspace.folder))
-                if name != "report":
-                    client = stack.enter_context(started(cluster))
+            if name not in _WITHOUT_CLUSTER and running.cluster is None:
+                client = stack.enter_context(started(cluster, _process_bytes(workspace)))
+                needed = _requirements(workspace, "predict" in stages)
+                stack.enter_context(checked(client, cluster.slot, needed))
+                running.cluster = client
             began = time.perf_counter()
             if name == "stores":
                 built = workspace.stores.build()
                 say(f"stores: built {', '.join(built)}" if built else "stores: up to date")
-            elif name == "predict":
-                filled = run_predict(workspace, client, cluster.slot, limit)
-            elif name == "statistics":
-                run_statistics(workspace, client, limit)
             else:
-                run_report(workspace, timings)
-            timings[name] = time.perf_counter() - began
-            say(f"{name}: {timings[name]:.1f} s")
-    if filled is not None:
-        refuse_failed(filled)
-    return timings
+                _RUNNERS[name](running)
+            running.timings[name] = time.perf_counter() - began
+            say(f"{name}: {running.timings[name]:.1f} s")
+    if running.filled is not None:
+        refuse_failed(running.filled)
+    return running.timings

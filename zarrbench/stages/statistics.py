@@ -1,9 +1,10 @@
 """The statistics stage: r of every gene, its own null, the false discovery rate; two tables."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,21 +13,35 @@ from numpy.typing import NDArray
 
 import zarrbench
 from zarrbench import progress
-from zarrbench.errors import IncompleteCubeError, RecipeError, SourceError, ZarrbenchError
+from zarrbench.errors import (
+    ExpressionError,
+    IncompleteCubeError,
+    RecipeError,
+    SourceError,
+    ZarrbenchError,
+)
+from zarrbench.expression.preparation import NOT_EXPRESSED
 from zarrbench.expression.samples import observed
 from zarrbench.genome.coordinates import Window
 from zarrbench.genome.genes import window_around
 from zarrbench.genotypes.policies import CASES, Policies
 from zarrbench.haplotypes.sequences import personal_window, window_edits
 from zarrbench.layouts import GENE_STATISTICS
-from zarrbench.pipeline import Null, Statistics
-from zarrbench.predictions.cube import finished_genes, open_cube, read_recipe, sel_track
+from zarrbench.parameters import Null, Statistics
+from zarrbench.predictions.cube import (
+    done_shards,
+    finished_genes,
+    open_cube,
+    read_recipe,
+    sel_track,
+)
 from zarrbench.predictions.plan import window_of
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import submit_bounded
 from zarrbench.predictions.worker import opened
 from zarrbench.provenance import fingerprint, plain
 from zarrbench.recipes import parse
+from zarrbench.remote import Place
 from zarrbench.report.tables import write_gene_table
 from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics.correlation import correlate
@@ -38,7 +53,9 @@ from zarrbench.statistics.null import (
     null_statistics,
     polymorphic,
 )
-from zarrbench.storage import open_dataset, write_dataset
+from zarrbench.storage import exists, open_dataset, write_dataset
+
+Stream = np.random.Generator | np.random.RandomState
 
 # Genes of one Dask task: enough to hide its overhead, few enough for an even progress bar
 _GENES_A_TASK = 8
@@ -49,7 +66,7 @@ class NullJob:
     """What all null tasks share."""
 
     genotypes: Path | str
-    reference: Path
+    reference: Place
     policies: Policies
     individuals: NDArray[np.int64]
     null: Null
@@ -83,16 +100,19 @@ class NullResult:
 def run_statistics(workspace: Workspace, client: Client, limit: int | None = None) -> xr.Dataset:
     """Compute, write and return the statistics of all finished genes (among the first `limit`).
 
-    What was computed from the same cube with the same choices is kept.
+    Genes that the expression stage left out have none; attributes say which and why. What was
+    computed from the same cube and expression with the same choices is kept.
 
     Raises
     ------
+    ExpressionError
+        If the expression stage left out every finished gene.
     IncompleteCubeError
         If no gene is finished.
     RecipeError
         If the cube is not that of the pipeline file.
     """
-    parameters = workspace.recipe.statistics
+    parameters = workspace.recipe.stage(Statistics)
     workspace.check_cube()
     cube = open_cube(workspace.cube, incomplete="nan")
     finished = set(finished_genes(workspace.cube))
@@ -101,22 +121,36 @@ def run_statistics(workspace: Workspace, client: Client, limit: int | None = Non
         raise IncompleteCubeError(
             f"no gene of the cube {workspace.cube} is finished; 'zarrbench status' shows why"
         )
+    unexpressed = workspace.not_expressed
+    left_out = {name: NOT_EXPRESSED for name in names if name in unexpressed}
+    names = [name for name in names if name not in left_out]
+    if not names:
+        raise ExpressionError(
+            f"the expression stage left out all {len(left_out)} finished genes of the cube "
+            f"{workspace.cube} ({NOT_EXPRESSED}); lower 'min_mean_log2cpm' in {workspace.file}"
+        )
     inputs = fingerprint(
         {
             "version": [GENE_STATISTICS.version, zarrbench.__version__],
             "parameters": plain(parameters),
             "cube": cube.attrs["recipe_hash"],
-            "expression": workspace.stores.facts()["expression"]["files"],
+            "expression": workspace.expression_state
+            or workspace.stores.facts()["expression"]["files"],
             "truth": plain(workspace.stores.recipe.truth),
             "genes": names,
+            # a shard that was made again may have been made up by Zarr when it was lost
+            "shards": sorted(
+                [*key, *entry.checksums.values()]
+                for key, entry in done_shards(workspace.cube).items()
+            ),
         }
     )
-    if workspace.statistics.exists() and workspace.gene_table.exists():
+    if exists(workspace.statistics) and exists(workspace.gene_table):
         standing = open_dataset(workspace.statistics, GENE_STATISTICS).load()
         if standing.attrs.get("inputs") == inputs:
             return standing
     statistics = gene_statistics(workspace, client, names, parameters)
-    statistics.attrs["inputs"] = inputs
+    statistics.attrs |= {"inputs": inputs, "left_out": json.dumps(left_out)}
     # The store last: it says what both were made from.
     write_gene_table(statistics, workspace.gene_table)
     write_dataset(statistics, workspace.statistics, GENE_STATISTICS)
@@ -129,7 +163,7 @@ def gene_statistics(
     """Return the statistics of the named genes, as `zarrbench.layouts.GENE_STATISTICS` says."""
     cube = open_cube(workspace.cube, incomplete="nan").sel(gene=list(names))
     cube = selected_track(cube, parameters)
-    expression = observed(workspace.stores.expression, workspace.join).reset_coords(drop=True)
+    expression = observed(workspace.expression, workspace.join).reset_coords(drop=True)
     measured = expression.reindex(gene=list(names)).load()
     predicted = combine_haplotypes(cube["prediction"], parameters.haplotypes)
     described = correlate(predicted, measured).load()
@@ -139,7 +173,7 @@ def gene_statistics(
         dims=("gene", "draw"),
         coords={"gene": list(names)},
     )
-    tested = null_statistics(described["r"], correlations)
+    tested = null_statistics(described["r"], correlations, parameters.round_r)
     # A gene without r has no p either; what that means for the others is the policy.
     p = tested["null_p"]
     adjusted = adjust(
@@ -176,6 +210,7 @@ def gene_statistics(
         track=str(cube["track"].item()),
         track_description=str(cube["track_description"].item()),
         recipe_hash=cube.attrs["recipe_hash"],
+        expression=workspace.expression_state,
         parameters=json.dumps(plain(parameters), sort_keys=True),
         without_null=json.dumps({null.gene: null.error for null in nulls if null.error}),
     )
@@ -217,15 +252,31 @@ def _nulls(
         gene = cube.isel(gene=row)
         window = window_of(gene, spec)
         inputs.append(GeneNull(str(name), window, _null_window(gene, window, null), values[row]))
-    parts = [inputs[i : i + _GENES_A_TASK] for i in range(0, len(inputs), _GENES_A_TASK)]
     found: dict[str, NullResult] = {}
     with progress.bar(total=len(inputs), label="null", unit="genes") as bar:
-        for part, result in submit_bounded(client, genes_null, parts, job):
-            if isinstance(result, BaseException):
-                raise result
+        for result in _computed(client, job, inputs):
             found.update({item.gene: item for item in result})
-            bar.update(len(part))
+            bar.update(len(result))
     return [found[item.gene] for item in inputs]
+
+
+def _computed(
+    client: Client, job: NullJob, inputs: Sequence[GeneNull]
+) -> Iterator[list[NullResult]]:
+    """Yield the nulls of a few genes at a time."""
+    legacy = job.null.rng == "legacy_sequential"
+    ordered = sorted(inputs, key=lambda item: item.gene) if legacy else inputs
+    stream = np.random.RandomState(job.null.seed).get_state() if legacy else None
+    parts = (
+        (ordered[i : i + _GENES_A_TASK], stream) for i in range(0, len(ordered), _GENES_A_TASK)
+    )
+    # One at a time, a part is not asked for before the one before it has moved the stream.
+    at_once = 1 if legacy else None
+    for _, result in submit_bounded(client, [(genes_null, 0)], parts, job, at_once=at_once):
+        if isinstance(result, BaseException):
+            raise result
+        nulls, stream = result
+        yield nulls
 
 
 def _null_window(gene: xr.Dataset, window: Window, null: Null) -> Window:
@@ -235,18 +286,27 @@ def _null_window(gene: xr.Dataset, window: Window, null: Null) -> Window:
     return window_around(gene, 2 * flank + 1, flank)
 
 
-def genes_null(job: NullJob, genes: Sequence[GeneNull]) -> list[NullResult]:
-    """Compute the nulls of some genes, from the store on disk (runs on a worker)."""
-    return [_gene_null_or_reason(job, gene) for gene in genes]
+def genes_null(job: NullJob, part: tuple[Sequence[GeneNull], Any]) -> tuple[list[NullResult], Any]:
+    """Compute the nulls of some genes, from the store on disk (runs on a worker).
+
+    With the stream of all genes comes its state, and it is returned as the last gene leaves it.
+    """
+    genes, state = part
+    if state is None:
+        streams = (gene_generator(job.null.seed, gene.gene) for gene in genes)
+        return [_gene_null_or_reason(job, *each) for each in zip(genes, streams, strict=True)], None
+    stream = np.random.RandomState()
+    stream.set_state(state)
+    return [_gene_null_or_reason(job, gene, stream) for gene in genes], stream.get_state()
 
 
-def _gene_null_or_reason(job: NullJob, gene: GeneNull) -> NullResult:
+def _gene_null_or_reason(job: NullJob, gene: GeneNull, stream: Stream) -> NullResult:
     """Return the null of a gene, or an undefined one with the reason.
 
     The null's window may be wider than the model's, and hold records that no prediction met.
     """
     try:
-        return _gene_null(job, gene)
+        return _gene_null(job, gene, stream)
     except SourceError:  # genotypes behind a URL: of no gene in particular
         raise
     except ZarrbenchError as error:
@@ -254,7 +314,7 @@ def _gene_null_or_reason(job: NullJob, gene: GeneNull) -> NullResult:
         return NullResult(gene.gene, undefined, 0.0, 0, 0, 0, dict.fromkeys(CASES, 0), str(error))
 
 
-def _gene_null(job: NullJob, gene: GeneNull) -> NullResult:
+def _gene_null(job: NullJob, gene: GeneNull, stream: Stream) -> NullResult:
     genotypes, reference = opened(job.genotypes, job.reference, job.recipe_hash)
     personal = personal_window(genotypes, reference, gene.window, job.policies, job.individuals)
     dosage = personal.edits.dosage
@@ -262,13 +322,12 @@ def _gene_null(job: NullJob, gene: GeneNull) -> NullResult:
         dosage = window_edits(
             genotypes, reference, gene.null_window, job.policies, job.individuals
         ).dosage
-    generator = gene_generator(job.null.seed, gene.gene)
     # The null is that of the people who have an expression of this gene.
     measured = dosage[:, np.isfinite(gene.observed)]
     return NullResult(
         gene=gene.gene,
         correlations=null_correlations(
-            dosage, gene.observed, job.null.draws, generator, job.null.positive
+            dosage, gene.observed, job.null.draws, stream, job.null.positive
         ),
         effective_variants=effective_variants(measured),
         n_null_variants=int(polymorphic(measured).sum()),

@@ -4,14 +4,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import xarray as xr
+
+import zarrbench
 from zarrbench.errors import RecipeError
 from zarrbench.expression.samples import Join, join_samples
+from zarrbench.layouts import EXPRESSION
 from zarrbench.models.protocol import LoadableModel
-from zarrbench.pipeline import PipelineRecipe, load_pipeline
-from zarrbench.predictions.cube import read_recipe
-from zarrbench.predictions.plan import Plan, described_recipe, make_plan
+from zarrbench.parameters import Expression, Statistics
+from zarrbench.pipeline import PipelineRecipe, check_track, load_pipeline
+from zarrbench.predictions.cube import open_cube, read_recipe
+from zarrbench.predictions.extension import in_order_of
+from zarrbench.predictions.plan import Plan, Predict, described_recipe, make_plan
 from zarrbench.predictions.worker import Job
-from zarrbench.provenance import differences
+from zarrbench.provenance import differences, fingerprint, plain
+from zarrbench.remote import Place
+from zarrbench.sources import Source
+from zarrbench.storage import exists, open_dataset
 from zarrbench.stores import StoreFamily
 
 
@@ -25,7 +34,7 @@ class Workspace:
     file : Path
         The pipeline's YAML.
     stores : StoreFamily
-    folder : Path
+    folder : Path or UPath
         ``<data>/<pipeline name>``.
     sources : Path or None
         Where source files are looked for first.
@@ -34,11 +43,11 @@ class Workspace:
     recipe: PipelineRecipe
     file: Path
     stores: StoreFamily
-    folder: Path
+    folder: Place
     sources: Path | None
 
     @classmethod
-    def open(cls, file: Path, data: Path, sources: Path | None = None) -> "Workspace":
+    def open(cls, file: Path, data: Place, sources: Path | None = None) -> "Workspace":
         """Read a pipeline file and the recipe of its stores; nothing is written."""
         recipe = load_pipeline(file)
         return cls(
@@ -50,41 +59,144 @@ class Workspace:
         )
 
     @property
-    def cube(self) -> Path:
+    def cube(self) -> Place:
         return self.folder / "predictions.zarr"
 
     @property
-    def statistics(self) -> Path:
+    def adjusted(self) -> Place:
+        """Store of the expression stage."""
+        return self.folder / "expression.zarr"
+
+    @property
+    def statistics(self) -> Place:
         return self.folder / "genes.zarr"
 
     @property
-    def gene_table(self) -> Path:
+    def gene_table(self) -> Place:
         return self.folder / "genes.tsv"
 
     @property
-    def report(self) -> Path:
+    def eqtl(self) -> Place:
+        return self.folder / "eqtl.zarr"
+
+    @property
+    def eqtl_table(self) -> Place:
+        return self.folder / "eqtl.parquet"
+
+    @property
+    def predixcan(self) -> Place:
+        return self.folder / "predixcan.zarr"
+
+    @property
+    def predixcan_table(self) -> Place:
+        return self.folder / "predixcan.tsv"
+
+    @property
+    def predixcan_weights(self) -> Place:
+        """The weights that the predixcan stage trained; there are none if it was given some."""
+        return self.folder / "predixcan.db"
+
+    @property
+    def report(self) -> Place:
         return self.folder / "report.html"
 
     @property
-    def left_out(self) -> Path:
+    def left_out(self) -> Place:
         """Local table of the genes that were left out, with reasons."""
         return self.folder / "genes_left_out.tsv"
 
+    @property
+    def adjusts_expression(self) -> bool:
+        """Whether the pipeline has the expression stage."""
+        return any(isinstance(stage, Expression) for stage in self.recipe.stages.values())
+
+    @property
+    def expression_inputs(self) -> str:
+        """Fingerprint of what determines the store of the expression stage."""
+        made = self.stores.facts()["expression"]
+        return fingerprint(
+            {
+                "version": [EXPRESSION.version, zarrbench.__version__],
+                "parameters": plain(self.recipe.stage(Expression)),
+                "expression": [made["files"], made["recipe"]],
+            }
+        )
+
+    @property
+    def has_expression(self) -> bool:
+        """Whether `expression` can be read: the stage was run as the pipeline has it, if it has."""
+        if not self.adjusts_expression:
+            return True
+        if not exists(self.adjusted):
+            return False
+        made = open_dataset(self.adjusted, EXPRESSION).attrs.get("inputs")
+        return bool(made == self.expression_inputs)
+
+    @property
+    def expression(self) -> xr.Dataset:
+        """What predictions are compared with: the expression stage's store, or else the given one.
+
+        Raises
+        ------
+        RecipeError
+            If the stage was not run since its parameters or its files were changed.
+        """
+        if not self.adjusts_expression:
+            return self.stores.expression
+        if self.has_expression:
+            return open_dataset(self.adjusted, EXPRESSION)
+        found = "is not there"
+        if exists(self.adjusted):
+            found = "was made with other parameters or from other files"
+        raise RecipeError(
+            f"the adjusted expression {self.adjusted} {found}; run 'zarrbench run {self.file} "
+            f"--only expression' first"
+        )
+
+    @property
+    def expression_state(self) -> str:
+        """Fingerprint of what the expression stage made, empty without the stage."""
+        return str(self.expression.attrs["outcome"]) if self.adjusts_expression else ""
+
+    @property
+    def not_expressed(self) -> set[str]:
+        """Genes of the expression store that the expression stage left out."""
+        given, kept = self.stores.expression["gene"].values, self.expression["gene"].values
+        return set(map(str, given)).difference(map(str, kept))
+
     @cached_property
     def join(self) -> Join:
-        return join_samples(self.stores.expression, self.stores.genotypes.samples)
+        return join_samples(self.expression, self.stores.genotypes.samples)
 
     @cached_property
     def model(self) -> LoadableModel:
         """The model with its files found: in the sources folder, beside the YAML, or downloaded."""
-        folders = self.stores.folders_beside(self.sources, self.file.absolute().parent)
         recipe = self.recipe.model
-        files = tuple((source.file, folders.locate(source)) for source in recipe.sources())
+        files = tuple((source.file, self.locate(source)) for source in recipe.sources())
         return LoadableModel(recipe, files)
+
+    def locate(self, source: Source) -> Path:
+        """Return where a file lies that the pipeline names."""
+        folders = self.stores.folders_beside(self.sources, self.file.absolute().parent)
+        return folders.locate(source)
+
+    def check_track(self) -> None:
+        """Refuse, before anything is built, a track for the statistics that the model lacks."""
+        if "statistics" in self.recipe.stages:
+            where = f"{self.file}: stages.statistics.track"
+            check_track(self.recipe.stage(Statistics).track, self.model.tracks(), where)
 
     @cached_property
     def plan(self) -> Plan:
-        return make_plan(self.stores, self.join, self.model, self.recipe.predict)
+        """What is to be predicted, in the order of the cube if there is one.
+
+        Genes that the cube has stay in it when the expression stage leaves them out later.
+        """
+        left_out, standing = self.not_expressed, exists(self.cube)
+        if left_out and standing:
+            left_out -= set(map(str, open_cube(self.cube, incomplete="nan")["gene"].values))
+        plan = make_plan(self.stores, self.join, self.model, self.recipe.stage(Predict), left_out)
+        return in_order_of(self.cube, plan) if standing else plan
 
     @cached_property
     def job(self) -> Job:
@@ -94,8 +206,8 @@ class Workspace:
             reference=self.stores.part_path("reference"),
             policies=self.stores.recipe.policies,
             model=self.model,
-            readouts=self.recipe.predict.readouts,
-            recipe_hash=self.plan.recipe_hash,
+            predict=self.recipe.stage(Predict),
+            numbers_hash=self.plan.numbers_hash,
         )
 
     def check_cube(self) -> None:
@@ -106,7 +218,7 @@ class Workspace:
         RecipeError
             Naming the fields that differ.
         """
-        described = described_recipe(self.stores, self.recipe.model, self.recipe.predict)
+        described = described_recipe(self.stores, self.recipe.model, self.recipe.stage(Predict))
         made = read_recipe(self.cube)
         made["model"].pop("contents", None)
         changed = differences({key: made.get(key) for key in described}, described)

@@ -1,11 +1,11 @@
 """Pearson correlation across people of predicted and observed values, one per gene."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy import special
 
 from zarrbench.errors import GeneTableError, SampleError
@@ -66,6 +66,16 @@ def pearson(x: ArrayLike, y: ArrayLike) -> Correlation:
     return Correlation(r, p, n)
 
 
+def two_sided_p(r: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
+    """Return the two-sided p of Pearson correlations r of n pairs, as in `pearson`.
+
+    r and n broadcast; for fewer than three pairs the p means nothing.
+    """
+    r, n = np.asarray(r, np.float64), np.asarray(n)
+    # The complement of the documented form, which loses what is next to p = 1.
+    return np.asarray(special.betaincc(0.5, np.maximum(n - 2, 1) / 2, r**2))
+
+
 def correlate(
     predicted: xr.DataArray, observed: xr.DataArray, dim: str = "individual"
 ) -> xr.Dataset:
@@ -89,45 +99,47 @@ def correlate(
     GeneTableError
         The same for another shared dimension.
     """
-    x, y = _joined_on_labels(predicted, observed.reset_coords(drop=True), dim)
-    outputs = xr.apply_ufunc(
-        _paired_statistics,
-        *(array.chunk({dim: -1}) if array.chunks else array for array in (x, y)),
-        input_core_dims=[[dim], [dim]],
-        output_core_dims=[[] for _ in _OUTPUTS],
+    x, y = joined_on_labels(predicted, observed.reset_coords(drop=True), dim)
+    return apply_along(dim, _paired_statistics, _OUTPUTS, x, y)
+
+
+def apply_along(
+    dim: str,
+    kernel: Callable[..., tuple[NDArray, ...]],
+    outputs: Mapping[str, DTypeLike],
+    *arrays: xr.DataArray,
+) -> xr.Dataset:
+    """Return what a kernel makes of labelled arrays along `dim`, lazily where they are Dask-backed.
+
+    The kernel takes arrays whose last axis is `dim`, and returns one without it for each of
+    `outputs`, which names them with their dtypes. The arrays hold the same labels in one order.
+    """
+    found = xr.apply_ufunc(
+        kernel,
+        *(array.chunk({dim: -1}) if array.chunks else array for array in arrays),
+        input_core_dims=[[dim] for _ in arrays],
+        output_core_dims=[[] for _ in outputs],
         dask="parallelized",
-        output_dtypes=list(_OUTPUTS.values()),
+        output_dtypes=list(outputs.values()),
         join="exact",
         keep_attrs=False,
     )
-    return xr.Dataset(dict(zip(_OUTPUTS, outputs, strict=True)))
+    return xr.Dataset(dict(zip(outputs, found, strict=True)))
 
 
-def _paired_statistics(x: ArrayLike, y: ArrayLike) -> tuple[NDArray, ...]:
-    """Return the arrays named in `_OUTPUTS` for predicted `x` and observed `y`."""
-    x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
-    valid = np.isfinite(x) & np.isfinite(y)
-    n = np.asarray(valid.sum(axis=-1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean_x, sd_x, centred_x = _moments(x, valid, n)
-        mean_y, sd_y, centred_y = _moments(y, valid, n)
-        r = np.clip(np.vecdot(centred_x, centred_y) / (n * sd_x * sd_y), -1.0, 1.0)
-    undefined = (n < 3) | is_constant(mean_x, sd_x) | is_constant(mean_y, sd_y)
-    r = np.where(undefined, np.nan, r)
-    p = np.asarray(special.betainc(np.maximum(n - 2, 1) / 2, 0.5, 1 - r**2))
-    return r, p, n, mean_y, sd_y, mean_x, sd_x
-
-
-def _moments(values: NDArray, valid: NDArray, n: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Return mean, standard deviation (ddof 0) and the centred values, 0 where not valid."""
-    mean = np.asarray(np.where(valid, values, 0.0).sum(axis=-1) / n)
-    centred = np.where(valid, values - mean[..., np.newaxis], 0.0)
-    return mean, np.sqrt(np.vecdot(centred, centred) / n), centred
-
-
-def _joined_on_labels(
+def joined_on_labels(
     predicted: xr.DataArray, observed: xr.DataArray, dim: str
 ) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return both arrays with the labels that they share, in one order, of every shared dimension.
+
+    Raises
+    ------
+    GeneTableError
+        If the dimension ``gene``, or another one than `dim`, lacks labels, repeats one, or the two
+        share none.
+    SampleError
+        The same for `dim`, unless it is ``gene``, or if one of them lacks `dim` altogether.
+    """
     shared = [name for name in predicted.dims if name in observed.dims]
     if dim not in shared:
         raise SampleError(
@@ -135,7 +147,7 @@ def _joined_on_labels(
             f"and {observed.dims}"
         )
     for name in shared:
-        error = SampleError if name == dim else GeneTableError
+        error = SampleError if name == dim and dim != "gene" else GeneTableError
         for role, array in (("predicted", predicted), ("observed", observed)):
             labels = array.indexes.get(name)
             if labels is None:
@@ -154,6 +166,27 @@ def _joined_on_labels(
                 f"{_example(predicted, name)} and {_example(observed, name)}); use the same ids"
             )
     return xr.align(predicted, observed, join="inner")
+
+
+def _paired_statistics(x: ArrayLike, y: ArrayLike) -> tuple[NDArray, ...]:
+    """Return the arrays named in `_OUTPUTS` for predicted `x` and observed `y`."""
+    x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
+    valid = np.isfinite(x) & np.isfinite(y)
+    n = np.asarray(valid.sum(axis=-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_x, sd_x, centred_x = _moments(x, valid, n)
+        mean_y, sd_y, centred_y = _moments(y, valid, n)
+        r = np.clip(np.vecdot(centred_x, centred_y) / (n * sd_x * sd_y), -1.0, 1.0)
+    undefined = (n < 3) | is_constant(mean_x, sd_x) | is_constant(mean_y, sd_y)
+    r = np.where(undefined, np.nan, r)
+    return r, two_sided_p(r, n), n, mean_y, sd_y, mean_x, sd_x
+
+
+def _moments(values: NDArray, valid: NDArray, n: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Return mean, standard deviation (ddof 0) and the centred values, 0 where not valid."""
+    mean = np.asarray(np.where(valid, values, 0.0).sum(axis=-1) / n)
+    centred = np.where(valid, values - mean[..., np.newaxis], 0.0)
+    return mean, np.sqrt(np.vecdot(centred, centred) / n), centred
 
 
 def _example(array: xr.DataArray, dim: Hashable) -> str:

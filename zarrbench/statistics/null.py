@@ -4,6 +4,7 @@ After Sasse, Ng, Spiro et al., Nature Genetics 55, 2060-2064 (2023), doi:10.1038
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
@@ -16,9 +17,7 @@ from zarrbench.statistics.correlation import is_constant
 
 Statistic = Literal["published", "sem", "prediction", "signed", "empirical"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
-_BLOCK_OF_DRAWS = 1000  # bounds the weights held at once: 20 MB for 5,000 variants
-# Far above what float32 adds to q, and below the spread of a null on fewer than 300,000 people.
-_FLOAT32_SPREAD = 1e-3
+_BLOCK_OF_DRAWS = 1000  # bounds the weights held at once: 40 MB for 5,000 variants
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,15 @@ def null_correlations(
     dosage: NDArray,
     y: ArrayLike,
     draws: int,
-    generator: np.random.Generator,
+    generator: np.random.Generator | np.random.RandomState,
     positive: bool = False,
 ) -> NDArray[np.float64]:
     """Return |Pearson r| with y of `draws` random predictors on a gene's variants, shape (draws,).
 
     The weights are standard normal on alternative-allele counts, neither standardised nor scaled
     by frequency. People whose y is not finite are dropped, then variants monomorphic among the
-    rest, before any weight is drawn; then missing calls take the mean of their variant. Accurate
-    to 1e-6. It is 0 for a constant y, fewer than three people or no polymorphic variant.
+    rest, before any weight is drawn; then missing calls take the mean of their variant. Computed
+    in float64. It is 0 for a constant y, fewer than three people or no polymorphic variant.
 
     Parameters
     ----------
@@ -69,7 +68,9 @@ def null_correlations(
     draws
         Number of predictors; the first k are those that asking for k gives.
     generator
-        The gene's stream, see `gene_generator`; it is advanced.
+        The gene's stream, see `gene_generator`; it is advanced. From NumPy's legacy generator every
+        variant takes a weight, polymorphic or not, as in the study, where one stream served all
+        genes in turn: it must be advanced by genes that have no null of their own, too.
     positive
         Take the absolute values of the weights.
 
@@ -83,21 +84,22 @@ def null_correlations(
         raise ValueError(f"dosage {dosage.shape} and y {observed.shape} differ in people")
     kept = np.isfinite(observed)
     calls, residual = dosage if kept.all() else dosage[:, kept], observed[kept]
-    calls = calls[polymorphic(calls)]
+    varying = polymorphic(calls)
+    calls = calls[varying]
+    legacy = isinstance(generator, np.random.RandomState)
     q = np.zeros(draws)
     if len(calls) == 0 or residual.size < 3 or is_constant(residual.mean(), residual.std()):
+        if legacy:
+            generator.standard_normal((draws, varying.size))
         return q
     residual -= residual.mean()
-    centred = _centred(calls, np.float32)
+    filled = _filled(calls, np.float64)
     for start in range(0, draws, _BLOCK_OF_DRAWS):
         block = q[start : start + _BLOCK_OF_DRAWS]
-        weights = generator.standard_normal((block.size, len(calls)), dtype=np.float32)
+        drawn = generator.standard_normal((block.size, varying.size if legacy else len(calls)))
+        weights = drawn[:, varying] if legacy else drawn
         weights = np.abs(weights) if positive else weights
-        block[:] = _absolute_r(weights @ centred, residual)
-        # One variant, or several in perfect linkage, give every draw the same |r|: only float64
-        # tells that from the noise of rounding, which would pass for a tiny spread.
-        if block.std() < _FLOAT32_SPREAD:
-            block[:] = _absolute_r(weights @ _centred(calls, np.float64), residual)
+        block[:] = _absolute_r(weights @ filled, residual)
     return q
 
 
@@ -118,7 +120,7 @@ def effective_variants(dosage: NDArray) -> float:
     return float(np.trace(gram, dtype=np.float64) ** 2 / np.square(gram, dtype=np.float64).sum())
 
 
-def null_test(r: ArrayLike, q: ArrayLike) -> NullTest:
+def null_test(r: ArrayLike, q: ArrayLike, round_r: int | None = None) -> NullTest:
     """Test correlations r, shape (...), against draws q >= 0 of their null, shape (..., draws).
 
     With D = |r| - mean(q), n draws, sd of ddof 0 and sd' of ddof 1, t and its degrees of freedom:
@@ -134,28 +136,48 @@ def null_test(r: ArrayLike, q: ArrayLike) -> NullTest:
 
     The first three are one-sided, towards large |r|. A NaN r counts as 0, which is not significant.
     Where the null has no spread, or a NaN, it is degenerate: t is NaN and p is 1 for all five.
+    `round_r` rounds r to so many decimals first, as the study's tables do (3).
     """
-    r, q = np.nan_to_num(np.asarray(r, np.float64)), np.asarray(q, np.float64)
+    r, q = _rounded(r, round_r), np.asarray(q, np.float64)
     n = q.shape[-1]
     mean, sd = np.asarray(q.mean(axis=-1)), np.asarray(q.std(axis=-1))
-    rms = np.asarray(np.sqrt(np.vecdot(q, q) / n))
-    excess = np.abs(r) - mean
-    with np.errstate(divide="ignore", invalid="ignore"):
-        published = excess / np.sqrt(sd / n)
-        sem = excess / (sd / np.sqrt(n))
-        prediction = excess / (sd * np.sqrt(np.divide(n + 1, n - 1)))  # sd' sqrt(1 + 1/n)
-        signed = r / rms
-    t = np.stack([published, sem, prediction, signed, np.full_like(signed, np.nan)])
-    p = special.stdtr(n - 1, -t)
-    p[0, published < 0] = 1.0
-    p[3] = 2 * special.stdtr(n, -np.abs(signed))
-    p[4] = (1 + (q >= np.abs(r)[..., np.newaxis]).sum(axis=-1)) / (n + 1)
-    degenerate = is_constant(mean, sd)
-    t, p = np.where(degenerate, np.nan, t), np.where(degenerate, 1.0, p)
-    return NullTest(mean, sd, rms, np.moveaxis(t, 0, -1), np.moveaxis(p, 0, -1), degenerate)
+    tested = _tested(r, mean, sd, np.asarray(np.sqrt(np.vecdot(q, q) / n)), n)
+    empirical = (1 + (q >= np.abs(r)[..., np.newaxis]).sum(axis=-1)) / (n + 1)
+    tested.p[..., STATISTICS.index("empirical")] = np.where(tested.degenerate, 1.0, empirical)
+    return tested
 
 
-def null_statistics(r: xr.DataArray, q: xr.DataArray) -> xr.Dataset:
+def null_test_from_moments(
+    r: ArrayLike, mean: ArrayLike, sd: ArrayLike, draws: int, round_r: int | None = None
+) -> NullTest:
+    """Test correlations r as `null_test` does, where only the moments of the null are known.
+
+    The study's tables hold them, not the draws. They determine every statistic but empirical, whose
+    p is NaN (1 where the null is degenerate).
+
+    Parameters
+    ----------
+    r, mean, sd
+        Correlations, and mean and standard deviation (ddof 0) of the draws; the shapes broadcast.
+    draws
+        The number of draws behind the moments.
+    round_r
+        As in `null_test`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two draws, or the shapes do not broadcast.
+    """
+    if draws < 2:
+        raise ValueError(f"moments of {draws} draws have no spread; it takes two")
+    r, mean, sd = np.broadcast_arrays(
+        _rounded(r, round_r), np.asarray(mean, np.float64), np.asarray(sd, np.float64)
+    )
+    return _tested(r, mean, sd, np.hypot(mean, sd), draws)
+
+
+def null_statistics(r: xr.DataArray, q: xr.DataArray, round_r: int | None = None) -> xr.Dataset:
     """Return `null_test` of r (gene) and q (gene, draw), lazily where they are Dask-backed.
 
     null_mean, null_sd (ddof 0), null_rms and null_degenerate are over (gene), null_t and null_p
@@ -166,12 +188,70 @@ def null_statistics(r: xr.DataArray, q: xr.DataArray) -> xr.Dataset:
     xarray.AlignmentError
         If r and q do not hold the same genes in the same order.
     """
+    return _labelled(
+        lambda r, q: null_test(r, q, round_r),
+        (r, q.chunk({"draw": -1}) if q.chunks else q),
+        [[], ["draw"]],
+    )
+
+
+def null_statistics_from_moments(
+    r: xr.DataArray,
+    mean: xr.DataArray,
+    sd: xr.DataArray,
+    draws: int,
+    round_r: int | None = None,
+) -> xr.Dataset:
+    """Return `null_test_from_moments` of arrays over (gene) as `null_statistics` does its test.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two draws.
+    xarray.AlignmentError
+        If the arrays do not hold the same genes in the same order.
+    """
+    if draws < 2:  # here and not only when a lazy array computes
+        raise ValueError(f"moments of {draws} draws have no spread; it takes two")
+    return _labelled(
+        lambda r, mean, sd: null_test_from_moments(r, mean, sd, draws, round_r),
+        (r, mean, sd),
+        [[], [], []],
+    )
+
+
+def _rounded(r: ArrayLike, decimals: int | None) -> NDArray[np.float64]:
+    values = np.nan_to_num(np.asarray(r, np.float64))
+    return values if decimals is None else np.round(values, decimals)
+
+
+def _tested(r: NDArray, mean: NDArray, sd: NDArray, rms: NDArray, n: int) -> NullTest:
+    """Return the tests that follow from moments of n draws; the empirical p is NaN."""
+    excess = np.abs(r) - mean
+    with np.errstate(divide="ignore", invalid="ignore"):
+        published = excess / np.sqrt(sd / n)
+        sem = excess / (sd / np.sqrt(n))
+        prediction = excess / (sd * np.sqrt(np.divide(n + 1, n - 1)))  # sd' sqrt(1 + 1/n)
+        signed = r / rms
+    t = np.stack([published, sem, prediction, signed, np.full_like(signed, np.nan)])
+    p = special.stdtr(n - 1, -t)
+    p[0, published < 0] = 1.0
+    p[3] = 2 * special.stdtr(n, -np.abs(signed))
+    degenerate = is_constant(mean, sd)
+    t, p = np.where(degenerate, np.nan, t), np.where(degenerate, 1.0, p)
+    return NullTest(mean, sd, rms, np.moveaxis(t, 0, -1), np.moveaxis(p, 0, -1), degenerate)
+
+
+def _labelled(
+    test: Callable[..., NullTest],
+    arrays: tuple[xr.DataArray, ...],
+    input_core_dims: list[list[str]],
+) -> xr.Dataset:
     names = [field.name for field in fields(NullTest)]
     outputs = xr.apply_ufunc(
-        lambda r, q: tuple(vars(null_test(r, q)).values()),
-        r,
-        q.chunk({"draw": -1}) if q.chunks else q,
-        input_core_dims=[[], ["draw"]],
+        lambda *values: tuple(vars(test(*values)).values()),
+        *arrays,
+        input_core_dims=input_core_dims,
         output_core_dims=[[], [], [], ["statistic"], ["statistic"], []],
         dask="parallelized",
         output_dtypes=[*[np.float64] * 5, np.bool_],
@@ -184,18 +264,28 @@ def null_statistics(r: xr.DataArray, q: xr.DataArray) -> xr.Dataset:
 
 
 def _absolute_r(predictors: NDArray, residual: NDArray) -> NDArray[np.float64]:
-    """Return |r| of each row of predictors with the residual; both have mean 0."""
+    """Return |r| of each row of predictors with the residual, which has mean 0."""
+    # Centring the few predictors is the same as centring all dosages.
+    predictors = predictors - predictors.mean(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         r = predictors @ residual / (np.linalg.norm(predictors, axis=1) * np.linalg.norm(residual))
     return np.minimum(np.abs(np.nan_to_num(r)), 1.0)
 
 
 def _centred(calls: NDArray, dtype: DTypeLike) -> NDArray:
-    """Return dosages less their variant's mean; a missing call, imputed by that mean, is 0."""
-    missing = calls < 0
-    centred = calls.astype(dtype)
-    centred[missing] = 0.0
+    """Return dosages less their variant's mean."""
+    filled = _filled(calls, dtype)
     ones = np.ones(calls.shape[1], dtype)  # a sum along rows is faster as a product
-    centred -= (centred @ ones / ((~missing).astype(dtype) @ ones))[:, np.newaxis]
-    centred[missing] = 0.0
-    return centred
+    filled -= (filled @ ones / ones.size)[:, np.newaxis]
+    return filled
+
+
+def _filled(calls: NDArray, dtype: DTypeLike) -> NDArray:
+    """Return dosages in which a missing call is the mean of its variant."""
+    filled = calls.astype(dtype)
+    if calls.min(initial=0) < 0:
+        missing = calls < 0
+        filled[missing] = 0.0
+        means = filled.sum(axis=1) / (~missing).sum(axis=1)
+        filled += missing * means[:, np.newaxis].astype(dtype)
+    return filled

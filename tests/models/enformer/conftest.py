@@ -1,16 +1,16 @@
-"""A tiny Enformer with random weights, and base codes."""
+"""A tiny Enformer with random weights, and the stand-in for the released one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from zarrbench.models.enformer.architecture import TINY, Architecture
 from zarrbench.models.enformer.network import network
-from zarrbench.models.enformer.positions import position_features
+from zarrbench.models.enformer.saved_model import Released, open_released
 from zarrbench.models.enformer.transformer import position_keys
 from zarrbench.models.enformer.trunk import trunk
 from zarrbench.models.enformer.weights import Arrays, on_device, random_weights
@@ -23,11 +23,10 @@ class Enformer:
 
     architecture: Architecture
     arrays: Arrays
-    features: np.ndarray
 
     def __post_init__(self) -> None:
         self.weights = on_device(self.arrays)
-        self.keys = position_keys(self.architecture, self.weights, self.features)
+        self.keys = position_keys(self.architecture, self.weights)
 
     def trunk(self, codes: np.ndarray, padding: str = "same") -> np.ndarray:
         call = compiled(partial(trunk, self.architecture, padding=padding))
@@ -39,9 +38,10 @@ class Enformer:
 
 
 def new_enformer(architecture: Architecture, features: np.ndarray | None = None) -> Enformer:
-    if features is None:
-        features = position_features(architecture.bins, architecture.value_size)
-    return Enformer(architecture, random_weights(architecture), features)
+    weights = random_weights(architecture)
+    return Enformer(
+        architecture, weights if features is None else {**weights, "positions": features}
+    )
 
 
 @pytest.fixture(scope="session")
@@ -56,13 +56,6 @@ def tiny() -> Enformer:
 
 
 @pytest.fixture(scope="session")
-def random_codes() -> Callable[..., np.ndarray]:
-    """Draw base codes of a shape; one in fifty is no letter."""
-
-    def draw(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
-        rng = np.random.default_rng(seed)
-        codes = rng.integers(0, 4, shape, dtype=np.uint8)
-        codes[rng.random(shape) < 0.02] = 4
-        return codes
-
-    return draw
+def released(saved_model: Callable[[Architecture], Path]) -> Callable[[Architecture], Released]:
+    """Open the stand-in of an architecture, once."""
+    return cache(lambda architecture: open_released(saved_model(architecture)))

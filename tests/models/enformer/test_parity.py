@@ -78,6 +78,8 @@ def peer(module, enformer, released_gammas: bool):
     )
     theirs = network.state_dict()
     for name, array in enformer.arrays.items():
+        if name == "positions":
+            continue
         target = theirs.pop(name_of(name))
         # (width, input, output) is (output, input, width) there, sometimes with axes of 1
         axes = array if array.ndim == 1 or name.endswith("_bias") else array.T

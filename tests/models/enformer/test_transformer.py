@@ -35,12 +35,12 @@ def slow_attention(arrays, features, x, row: int) -> np.ndarray:
 @pytest.mark.parametrize("block", [128, 7])
 @pytest.mark.parametrize("rows", [range(TINY.bins), range(29, 32), range(1), range(50, 64)])
 def test_attention_key_by_key(tiny, rows, block, monkeypatch):
-    monkeypatch.setattr("zarrbench.models.enformer.transformer._BLOCK", block)
+    monkeypatch.setattr("zarrbench.models.enformer.transformer.ROWS_AT_ONCE", block)
     x = ops.convert_to_tensor(X)
     found = np.asarray(attention(tiny.weights, "transformer/0/attention", tiny.keys[0], x, rows))
     assert found.shape == (2, len(rows), TINY.channels)
     for row in {rows[0], rows[len(rows) // 2], rows[-1]}:
-        expected = slow_attention(tiny.arrays, tiny.features, X[1].astype(float), row)
+        expected = slow_attention(tiny.arrays, tiny.arrays["positions"], X[1].astype(float), row)
         np.testing.assert_allclose(found[1, row - rows.start], expected, rtol=0, atol=1e-5)
 
 

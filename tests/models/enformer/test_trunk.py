@@ -6,7 +6,6 @@ from zarrbench.genotypes.policies import Policies
 from zarrbench.haplotypes.sequences import personal_window
 from zarrbench.haplotypes.tiles import Tiling, tiles
 from zarrbench.models.enformer.architecture import TINY
-from zarrbench.models.enformer.trunk import halo
 
 HALO = 259
 LENGTH = TINY.input_length
@@ -28,7 +27,7 @@ def test_a_tile_without_padding_gives_the_rows_of_the_whole(tiny, random_codes, 
     codes = random_codes(3, LENGTH)
     whole = tiny.trunk(codes)
     tile = codes[:, 128 * row - HALO : 128 * (row + k) + HALO]
-    assert (halo(TINY), tile.shape[1]) == (HALO, 128 * k + 518)
+    assert (TINY.halo, tile.shape[1]) == (HALO, 128 * k + 518)
     found = tiny.trunk(tile, "valid")
     assert (whole.shape, found.shape) == ((3, 64, 48), (3, k, 48))
     assert_close(found, whole[:, row : row + k])

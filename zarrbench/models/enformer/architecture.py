@@ -7,10 +7,24 @@ name of a variable of somebody else's graph.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 #: name to array of the backend, or of NumPy
 Weights = Mapping[str, Any]
+
+#: ``float32`` rounds nowhere; ``tensorfloat32`` lets a GPU multiply with 10 bits of mantissa and
+#: add in float32, as TensorFlow does by default (elsewhere it is float32); ``bfloat16`` multiplies
+#: by weights of 7 bits of mantissa, while sums and norms stay in float32 and attention in
+#: tensorfloat32
+Precision = Literal["float32", "tensorfloat32", "bfloat16"]
+
+#: rows that attend at once: a block needs the logits of its own distances, hardly more than of keys
+ROWS_AT_ONCE = 128
+
+#: rows of the trunk that one tile gives: more share less, fewer repeat more of the halo
+BINS_OF_TILE = 4
+#: tracks of the mouse head of the released model
+MOUSE_TRACKS = 1643
 
 STEM_WIDTH = 15
 TOWER_WIDTH = 5
@@ -76,6 +90,12 @@ class Architecture:
         return self.bins * self.bin_size
 
     @property
+    def halo(self) -> int:
+        """Bases to either side of a bin on which its row of the trunk depends: 259 as released."""
+        in_tower = sum(2**stage for stage in range(1, len(self.filters)))
+        return STEM_WIDTH // 2 + TOWER_WIDTH // 2 * in_tower
+
+    @property
     def output_bins(self) -> int:
         return self.bins - 2 * self.crop
 
@@ -103,11 +123,16 @@ TINY = Architecture(
     bins=64, crop=20, filters=(24, 24, 28, 32, 36, 40, 48), layers=2, heads=2, key_size=8, tracks=7
 )
 
+#: the rows and tracks of the released model, hardly any channels
+SMALL = Architecture(filters=TINY.filters, layers=2, heads=2, key_size=8)
+
 
 def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of every weight, in the order of the network.
 
     Kernels of convolutions are (width, input, output), those of dense layers (input, output).
+    ``positions`` are the features of `zarrbench.models.enformer.positions`: the released model
+    computes them, and every library does so a little differently.
     """
     stem, channels = architecture.filters[0], architecture.channels
     found: dict[str, tuple[int, ...]] = {
@@ -123,6 +148,7 @@ def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
         found |= _convolution(f"{name}/pointwise", (filters, filters))
         found[f"{name}/pooling/kernel"] = (filters, filters)
         before = filters
+    found["positions"] = (2 * architecture.bins - 1, architecture.value_size)
     for layer in range(architecture.layers):
         found |= _layer(architecture, f"transformer/{layer}")
     found |= _convolution("final", (channels, 2 * channels))

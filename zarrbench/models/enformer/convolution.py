@@ -13,7 +13,13 @@ def gelu(x: Any) -> Any:
 
 def convolve(x: Any, kernel: Any, bias: Any, padding: str) -> Any:
     """Convolve (batch, length, input) with (width, input, output), channels last everywhere."""
-    return ops.conv(x, kernel, padding=padding, data_format="channels_last") + bias
+    x = ops.conv(ops.cast(x, kernel.dtype), kernel, padding=padding, data_format="channels_last")
+    return ops.cast(x, bias.dtype) + bias
+
+
+def multiply(x: Any, kernel: Any) -> Any:
+    """Multiply (..., input) by (input, output) in the precision of the kernel."""
+    return ops.cast(ops.matmul(ops.cast(x, kernel.dtype), kernel), x.dtype)
 
 
 def activated(weights: Weights, name: str, x: Any) -> Any:
@@ -25,6 +31,5 @@ def activated(weights: Weights, name: str, x: Any) -> Any:
 def pointwise(weights: Weights, name: str, x: Any) -> Any:
     """Apply a normalised convolution of width 1; (..., input) to (..., output)."""
     return (
-        ops.matmul(activated(weights, name, x), weights[f"{name}/kernel"])
-        + (weights[f"{name}/bias"])
+        multiply(activated(weights, name, x), weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
     )

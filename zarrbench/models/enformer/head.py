@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from zarrbench.models.enformer.architecture import Weights
-from zarrbench.models.enformer.convolution import gelu, pointwise
+from zarrbench.models.enformer.convolution import gelu, multiply, pointwise
 from zarrbench.models.keras_network import ops
 
 
@@ -21,4 +21,4 @@ def of_tracks(weights: Weights, tracks: Sequence[int]) -> Weights:
 def head(weights: Weights, x: Any) -> Any:
     """Predict (batch, bin, track) from rows (batch, bin, channel), already cropped."""
     x = gelu(pointwise(weights, "final", x))
-    return ops.softplus(ops.matmul(x, weights["human/kernel"]) + weights["human/bias"])
+    return ops.softplus(multiply(x, weights["human/kernel"]) + weights["human/bias"])

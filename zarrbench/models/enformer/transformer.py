@@ -2,30 +2,24 @@
 
 from typing import Any
 
-from numpy.typing import NDArray
-
-from zarrbench.models.enformer.architecture import EPSILON, Architecture, Weights
+from zarrbench.models.enformer.architecture import EPSILON, ROWS_AT_ONCE, Architecture, Weights
+from zarrbench.models.enformer.convolution import multiply
 from zarrbench.models.keras_network import ops
 
-# Rows that attend at once: a block needs the logits of its own distances, hardly more than of keys
-_BLOCK = 128
 
-
-def position_keys(architecture: Architecture, weights: Weights, features: NDArray) -> list[Any]:
+def position_keys(architecture: Architecture, weights: Weights) -> list[Any]:
     """Return what attention compares queries with to weigh distances: no input changes it.
 
     Parameters
     ----------
     architecture : Architecture
     weights : Weights
-    features : float32 (distance, feature)
-        As `zarrbench.models.enformer.positions.position_features` gives them.
 
     Returns
     -------
     list of float32 (head, distance, key), one a layer
     """
-    features = ops.convert_to_tensor(features)
+    features = weights["positions"]
     names = [f"transformer/{layer}/attention/position" for layer in range(architecture.layers)]
     return [
         _of_heads(ops.matmul(features, weights[name])[None], architecture.heads)[0]
@@ -73,20 +67,20 @@ def attention(weights: Weights, name: str, position_key: Any, x: Any, rows: rang
     x = _normalised(weights, name, x)
     content_bias, position_bias = weights[f"{name}/content_bias"], weights[f"{name}/position_bias"]
     heads, key_size = content_bias.shape
-    key = ops.transpose(_of_heads(ops.matmul(x, weights[f"{name}/key"]), heads), (0, 1, 3, 2))
-    value = _of_heads(ops.matmul(x, weights[f"{name}/value"]), heads)
+    key = ops.transpose(_of_heads(multiply(x, weights[f"{name}/key"]), heads), (0, 1, 3, 2))
+    value = _of_heads(multiply(x, weights[f"{name}/value"]), heads)
     asked = x[:, rows.start : rows.stop]
-    query = _of_heads(ops.matmul(asked, weights[f"{name}/query"]), heads) * key_size**-0.5
+    query = _of_heads(multiply(asked, weights[f"{name}/query"]), heads) * key_size**-0.5
     found = []
-    for start in range(0, len(rows), _BLOCK):
-        block, of = rows[start : start + _BLOCK], query[:, :, start : start + _BLOCK]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        block, of = rows[start : start + ROWS_AT_ONCE], query[:, :, start : start + ROWS_AT_ONCE]
         content = ops.matmul(of + content_bias[:, None], key)
         distance = _by_distance(of + position_bias[:, None], position_key, block)
         share = ops.softmax(content + _by_key(distance, x.shape[1]))
         found.append(ops.matmul(share, value))
     of_rows = ops.transpose(ops.concatenate(found, axis=2), (0, 2, 1, 3))
     joined = ops.reshape(of_rows, (-1, len(rows), heads * value.shape[-1]))
-    return ops.matmul(joined, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
+    return multiply(joined, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
 
 
 def _by_distance(query: Any, position_key: Any, rows: range) -> Any:
@@ -125,8 +119,8 @@ def _by_key(distance: Any, length: int) -> Any:
 
 def _perceptron(weights: Weights, name: str, x: Any) -> Any:
     x = _normalised(weights, name, x)
-    wide = ops.relu(ops.matmul(x, weights[f"{name}/wide_kernel"]) + weights[f"{name}/wide_bias"])
-    return ops.matmul(wide, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
+    wide = ops.relu(multiply(x, weights[f"{name}/wide_kernel"]) + weights[f"{name}/wide_bias"])
+    return multiply(wide, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
 
 
 def _normalised(weights: Weights, name: str, x: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from zarrbench.models.enformer.architecture import STEM_WIDTH, TOWER_WIDTH, Architecture, Weights
-from zarrbench.models.enformer.convolution import activated, convolve, pointwise
+from zarrbench.models.enformer.architecture import Architecture, Weights
+from zarrbench.models.enformer.convolution import activated, convolve, multiply, pointwise
 from zarrbench.models.keras_network import one_hot, ops
 
 
@@ -19,7 +19,7 @@ def trunk(architecture: Architecture, weights: Weights, codes: Any, padding: str
     padding : {"same", "valid"}
         With ``same`` the ends are padded with zeros, at every stage, as the released model does
         with its input: ``length / bin_size`` rows. With ``valid`` nothing is padded: a tile of
-        ``bin_size * k + 2 * halo(architecture)`` bases gives the k rows of its middle, as they are
+        ``bin_size * k + 2 * architecture.halo`` bases gives the k rows of its middle, as they are
         wherever the tile lies in a longer input.
 
     Returns
@@ -45,12 +45,6 @@ def trunk(architecture: Architecture, weights: Weights, codes: Any, padding: str
     return x
 
 
-def halo(architecture: Architecture) -> int:
-    """Return the bases to either side of a bin on which its row depends: 259 as released."""
-    in_tower = sum(2**stage for stage in range(1, len(architecture.filters)))
-    return STEM_WIDTH // 2 + TOWER_WIDTH // 2 * in_tower
-
-
 def _pooled(weights: Weights, name: str, x: Any) -> Any:
     """Add the pointwise convolution, then pool pairs by attention; half the length."""
     x = x + pointwise(weights, f"{name}/pointwise", x)
@@ -59,5 +53,5 @@ def _pooled(weights: Weights, name: str, x: Any) -> Any:
     first, second = pairs[:, :, 0], pairs[:, :, 1]
     # A softmax over two is a sigmoid of their difference, which one product gives instead of two.
     difference = first - second
-    share = ops.sigmoid(ops.matmul(difference, weights[f"{name}/pooling/kernel"]))
+    share = ops.sigmoid(multiply(difference, weights[f"{name}/pooling/kernel"]))
     return second + share * difference

@@ -1,38 +1,85 @@
 """Weights at rest (safetensors), on the device, and at random."""
 
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from zarrbench.errors import ModelInputError
 from zarrbench.models.enformer.architecture import Architecture, Weights, shapes
+from zarrbench.models.enformer.positions import position_features
 from zarrbench.models.keras_network import ops
+from zarrbench.provenance import plain
+from zarrbench.recipes import parse
+from zarrbench.storage import published
 
 Arrays = dict[str, NDArray[np.float32]]
 
-
-def save_weights(weights: Arrays, path: Path) -> None:
-    """Write weights as one safetensors file."""
-    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, path)
+_FORMAT = "zarrbench.enformer.1"
 
 
-def load_weights(architecture: Architecture, path: Path) -> Arrays:
-    """Read weights that `save_weights` has written.
+def save_weights(
+    architecture: Architecture, weights: Arrays, path: Path, origin: Mapping[str, str]
+) -> None:
+    """Write weights as one safetensors file, whole or not at all.
+
+    The sizes of the network stand in the file's metadata, with what is said of its `origin`.
+    """
+    sizes = json.dumps(plain(architecture))
+    metadata = {"format": _FORMAT, "architecture": sizes, **origin}
+    with published(path) as temporary:
+        save_file({n: np.ascontiguousarray(w) for n, w in weights.items()}, temporary, metadata)
+
+
+def load_weights(path: Path) -> tuple[Architecture, Arrays]:
+    """Read weights that `save_weights` has written, and the sizes of their network.
 
     Raises
     ------
     ModelInputError
         If the file cannot be read, or holds other weights than those of the architecture.
     """
+    with _opened(path) as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        said = file.metadata()
     try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelInputError(f"{path} cannot be read as safetensors: {error}") from error
+        sizes = json.loads(said["architecture"])
+    except (KeyError, ValueError) as error:
+        raise ModelInputError(
+            f"{path} is damaged: its sizes cannot be read; convert the released model again"
+        ) from error
+    architecture = parse(Architecture, sizes, str(path))
     check_weights(architecture, weights, str(path))
-    return weights
+    return architecture, weights
+
+
+def load_origin(path: Path) -> dict[str, str]:
+    """Return what `save_weights` was told of the origin of weights, and their sizes."""
+    with _opened(path) as file:
+        return {key: value for key, value in file.metadata().items() if key != "format"}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise ModelInputError(
+                    f"{path} was not written by 'zarrbench model convert': its format is "
+                    f"{metadata.get('format')!r}, expected {_FORMAT!r}; convert the released model"
+                )
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise ModelInputError(
+            f"{path} cannot be read as safetensors: {error}; convert the released model again"
+        ) from error
 
 
 def check_weights(architecture: Architecture, weights: Arrays, where: str) -> None:
@@ -68,7 +115,11 @@ def random_weights(architecture: Architecture, seed: int = 0) -> Arrays:
     rows, and long queries attend to few of them.
     """
     rng = np.random.default_rng(seed)
-    return {name: _draw(rng, name, shape) for name, shape in shapes(architecture).items()}
+    features = position_features(architecture.bins, architecture.value_size)
+    return {
+        name: features if name == "positions" else _draw(rng, name, shape)
+        for name, shape in shapes(architecture).items()
+    }
 
 
 def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -1,0 +1,37 @@
+"""Copies of the released tables that a test may change."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+NEEDED = ("SupplementaryTable1.tsv", "SupplementaryTable2.tsv", "MeanGeXPredFineTuned.txt",
+          "PrediXcanCorrelationWithExpressionENSG.tsv", "enformer_test_set_genes.npy",
+          "Prediction_correlationsCageAdultBrainGeneSpecific_CorrelationtoObsRandomNull_tstats_"
+          "set0.2.list")  # fmt: skip
+
+
+@pytest.fixture
+def copied(published: Path, tmp_path: Path) -> Path:
+    """A folder of copies."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for name in NEEDED:
+        shutil.copyfile(published / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def edited(copied: Path) -> Callable[[str, str, str], Path]:
+    """Replace what a pattern matches first in a table; return the folder."""
+
+    def edit(name: str, pattern: str, replacement: str) -> Path:
+        path = copied / name
+        changed, n = re.subn(pattern, replacement, path.read_text(), count=1, flags=re.MULTILINE)
+        assert n == 1
+        path.write_text(changed)
+        return copied
+
+    return edit

@@ -1,0 +1,188 @@
+"""What each stage after the prediction can be told: the keys of its mapping in a pipeline file."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from zarrbench.expression.preparation import Expression as Expression
+from zarrbench.predictdb import Build
+from zarrbench.sources import Source
+from zarrbench.statistics.multiple_testing import CountRule, NanPolicy
+from zarrbench.statistics.null import Statistic
+
+
+@dataclass(frozen=True)
+class Null:
+    """The gene-specific null (METHODS section 9).
+
+    Parameters
+    ----------
+    statistic : str
+        Which of the five fills the null columns of the gene table; all are computed.
+    draws : int
+        Random predictors a gene.
+    window : 'model' or int
+        Variants of the model's window, or those within so many bases of the TSS.
+    seed : int
+    positive : bool
+        Use the absolute values of the random weights.
+    rng : {'per_gene', 'legacy_sequential'}
+        A stream for each gene, or as in the study NumPy's legacy one for all genes in the order of
+        their ids: slow, since one gene waits for the other, and every null depends on which genes
+        there are.
+    """
+
+    statistic: Statistic = "signed"
+    draws: int = 50
+    window: Literal["model"] | int = "model"
+    seed: int = 1
+    positive: bool = False
+    rng: Literal["per_gene", "legacy_sequential"] = "per_gene"
+
+    def __post_init__(self) -> None:
+        if self.draws < 2:
+            raise ValueError("draws must be at least 2")
+        if self.window != "model" and self.window < 1:
+            raise ValueError("window must be 'model' or a positive number of bases")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Correlation across individuals, null and false discovery rate.
+
+    Parameters
+    ----------
+    track : str, optional
+        Identifier or description; needed if the model has several.
+    haplotypes : {'mean', 'sum'}
+    null_test : Null
+        (`null` alone is no text in YAML.)
+    alpha : float
+        Bound of the false discovery rate.
+    count_rule : {'q_le_alpha', 'strict_above_cut'}
+    nan_policy : {'p1', 'drop'}
+        Genes without an r stay in the correction as not significant, or are left out of it.
+    round_r : int, optional
+        Decimals that r is rounded to before it is tested: 3 in the study. The r of the tables keeps
+        all of them.
+    """
+
+    track: str | None = None
+    haplotypes: Literal["mean", "sum"] = "mean"
+    null_test: Null = field(default_factory=Null)
+    alpha: float = 0.05
+    count_rule: CountRule = "q_le_alpha"
+    nan_policy: NanPolicy = "p1"
+    round_r: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.round_r is not None and self.round_r < 1:
+            raise ValueError("round_r must be a positive number of decimals")
+        if not 0 < self.alpha < 1:
+            raise ValueError("alpha must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Eqtl:
+    """Slopes of every gene on every variant near it (METHODS section 15).
+
+    Parameters
+    ----------
+    window : int
+        Bases on each side of the TSS.
+    covariates : 'all' or list of str, optional
+        Covariates of the expression store to adjust for; none by default, as in the study, whose
+        expression is adjusted beforehand.
+    """
+
+    window: int = 100_000
+    covariates: Literal["all"] | tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ValueError("window must be a positive number of bases")
+
+
+@dataclass(frozen=True)
+class TrainingPeople:
+    """The people that PrediXcan's weights are trained on; they are never evaluated.
+
+    Parameters
+    ----------
+    samples : Source
+        A list of individuals, one a line; or a table of two columns, individual and ``train`` or
+        anything else, without header; or, with `column`, any table with a header.
+    column : str, optional
+        Column of the table whose value is ``train`` for them; the first column has the individuals.
+    """
+
+    samples: Source
+    column: str | None = None
+
+    @classmethod
+    def from_text(cls, text: str) -> "TrainingPeople":
+        return cls(Source(text))
+
+
+@dataclass(frozen=True)
+class PrediXcan:
+    """PrediXcan beside the network, on the same people (METHODS section 10).
+
+    Parameters
+    ----------
+    weights : Source, optional
+        A PredictDB database, to be applied. Without it weights are trained.
+    train : TrainingPeople, optional
+        Whom weights are trained on, or whom the given ones were trained on: they are left out of
+        both correlations.
+    window : int
+        Bases on each side of the TSS from which variants are taken for training, and in which
+        variants that a database names by rsid alone are looked for.
+    folds : int
+        Of the nested cross-validation.
+    min_cv_r, max_cv_p : float
+        A trained gene has a model only if its cross-validated r is above the first, and the p of
+        it below the second: PredictDB's rule. -1 and 1 keep all.
+    build : {'b38', 'b37'}
+        Genome build in the keys of trained weights.
+    min_coverage : float
+        Share of all variants of the models that the genotypes must hold.
+    seed : int
+        Splits people into folds, by a stream of its own for each gene.
+    """
+
+    weights: Source | None = None
+    train: TrainingPeople | None = None
+    window: int = 1_000_000
+    folds: int = 10
+    min_cv_r: float = 0.1
+    max_cv_p: float = 0.05
+    build: Build = "b38"
+    min_coverage: float = 0.1
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.weights is None and self.train is None:
+            raise ValueError("give weights, or with train whom to train them on")
+        if self.window < 1:
+            raise ValueError("window must be a positive number of bases")
+        if self.folds < 2:
+            raise ValueError("folds must be at least 2")
+        if not 0 <= self.min_coverage <= 1:
+            raise ValueError("min_coverage must lie between 0 and 1")
+        if self.seed < 0:
+            raise ValueError("seed must not be negative")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The HTML page.
+
+    Parameters
+    ----------
+    title : str
+    individual_points : bool
+        Show single people as points. Off by default: the page is then safe to pass on.
+    """
+
+    title: str = ""
+    individual_points: bool = False

@@ -1,0 +1,1 @@
+"""The printed results of the reference study, recomputed from its released tables."""
