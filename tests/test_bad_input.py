@@ -920,12 +920,12 @@ def test_a_disk_that_is_full_when_stores_are_built(
 
 @pytest.mark.cluster
 @pytest.mark.parametrize(
-    ("stage", "product", "lacking"),
+    ("stage", "product", "lacking", "begun"),
     [
-        ("predict", "predictions.zarr", 20),
-        ("predict", "predictions.zarr", 4),
-        ("statistics", "genes.zarr", 20),
-        ("report", "report.html", 1),
+        ("predict", "predictions.zarr", 20, 0),  # amid the metadata
+        ("predict", "predictions.zarr", 4, 2),  # amid the shards, two of which are done
+        ("statistics", "genes.zarr", 20, 0),
+        ("report", "report.html", 1, 0),
     ],
 )
 def test_a_disk_that_is_full_during_a_run(
@@ -935,6 +935,7 @@ def test_a_disk_that_is_full_during_a_run(
     stage: str,
     product: str,
     lacking: int,
+    begun: int,
 ) -> None:
     whole, made = results / "study", study.data / "study"
     disk(PLENTY)
@@ -943,11 +944,15 @@ def test_a_disk_that_is_full_during_a_run(
     for later in ("predictions", "genes", "report")[STAGES.index(stage) :]:
         for path in made.glob(f"{later}.*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    disk(pages(study.data) + pages(whole / product) - lacking)
+    there = 0
+    if begun:
+        assert study.run("--only", stage, "--limit-genes", str(begun)).code == 0
+        there = pages(made / product)
+    disk(pages(study.data) + pages(whole / product) - there - lacking)
     refused(study.run("--only", stage), rf"cannot write .*/study/\S+: {DISK_FULL}")
     assert leftovers(study.data) == []
-    if lacking == 4:  # it was full amid the shards
-        assert 0 < len(done_shards(made / product)) < SMALL.genes
+    if begun:
+        assert begun <= len(done_shards(made / product)) < SMALL.genes
     disk(PLENTY)
     assert study.run("--only", stage).code == 0
     if product.endswith(".zarr"):
