@@ -485,7 +485,7 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
         (tar_gz({}), "it holds no SavedModel"),
         (b"<!doctype html><title>Log in", r"no tar\.gz \(Not a gzipped file"),
         (b"", r"no tar\.gz"),
-        (gzip.compress(b"no tar"), r"no tar\.gz"),
+        (gzip.compress(b"no tar", mtime=0), r"no tar\.gz"),
         (ARCHIVE[: len(ARCHIVE) // 2], "it is truncated, damaged"),
         (ARCHIVE[:-9], "it is truncated, damaged"),
         (ARCHIVE[:-8] + b"12345678", r"no tar\.gz \(CRC check failed"),

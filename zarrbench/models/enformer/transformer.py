@@ -66,21 +66,54 @@ def attention(weights: Weights, name: str, position_key: Any, x: Any, rows: rang
     """Let `rows` attend to all rows of x (batch, row, channel); (batch, asked row, channel)."""
     x = _normalised(weights, name, x)
     content_bias, position_bias = weights[f"{name}/content_bias"], weights[f"{name}/position_bias"]
+    query = multiply(x[:, rows.start : rows.stop], weights[f"{name}/query"])
+    key, value = (multiply(x, weights[f"{name}/{part}"]) for part in ("key", "value"))
+    joined = attend(query, key, value, content_bias, position_bias, position_key, rows)
+    return multiply(joined, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
+
+
+def attend(
+    query: Any,
+    key: Any,
+    value: Any,
+    content_bias: Any,
+    position_bias: Any,
+    position_key: Any,
+    rows: range | None = None,
+) -> Any:
+    """Weigh values by how queries compare with keys and distances.
+
+    Parameters
+    ----------
+    query : float32 (batch, asked row, head * key)
+        As projected, not yet scaled.
+    key : float32 (batch, row, head * key)
+    value : float32 (batch, row, head * value)
+    content_bias, position_bias : float32 (head, key)
+    position_key : float32 (head, distance, key)
+        Of distances from ``1 - rows`` to ``rows - 1``.
+    rows : range, optional
+        Neighbouring rows that queries belong to; all by default.
+
+    Returns
+    -------
+    float32 (batch, asked row, head * value)
+    """
+    length = key.shape[1]
+    rows = range(length) if rows is None else rows
     heads, key_size = content_bias.shape
-    key = ops.transpose(_of_heads(multiply(x, weights[f"{name}/key"]), heads), (0, 1, 3, 2))
-    value = _of_heads(multiply(x, weights[f"{name}/value"]), heads)
-    asked = x[:, rows.start : rows.stop]
-    query = _of_heads(multiply(asked, weights[f"{name}/query"]), heads) * key_size**-0.5
+    key = ops.transpose(_of_heads(key, heads), (0, 1, 3, 2))
+    value = _of_heads(value, heads)
+    query = _of_heads(query, heads) * key_size**-0.5
     found = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
         block, of = rows[start : start + ROWS_AT_ONCE], query[:, :, start : start + ROWS_AT_ONCE]
         content = ops.matmul(of + content_bias[:, None], key)
         distance = _by_distance(of + position_bias[:, None], position_key, block)
-        share = ops.softmax(content + _by_key(distance, x.shape[1]))
+        share = ops.softmax(content + _by_key(distance, length))
         found.append(ops.matmul(share, value))
     of_rows = ops.transpose(ops.concatenate(found, axis=2), (0, 2, 1, 3))
-    joined = ops.reshape(of_rows, (-1, len(rows), heads * value.shape[-1]))
-    return multiply(joined, weights[f"{name}/kernel"]) + weights[f"{name}/bias"]
+    return ops.reshape(of_rows, (-1, len(rows), heads * value.shape[-1]))
 
 
 def _by_distance(query: Any, position_key: Any, rows: range) -> Any:
