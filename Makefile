@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requirements.lock
 
+# Files of tests are shared among processes, whole, those that start clusters first.
+SHARED := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo test lint bench clean
 
 demo: .venv/demo-installed
 	$(BIN)/zarrbench run pipelines/synthetic.yaml --cluster cluster/local.yaml --data data
 
 test: .venv/test-installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SHARED)
 
 lint: .venv/test-installed
 	$(BIN)/ruff format --check .

@@ -37,6 +37,16 @@ hypothesis.settings.register_profile("zarrbench", deadline=None)
 hypothesis.settings.load_profile("zarrbench")
 
 
+# Tests with these markers take seconds or minutes.
+LONG = ("cluster", "slow", "parity", "network", "realdata")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the files, let those with long tests come first: short ones end it."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not any(map(item.get_closest_marker, LONG)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
