@@ -96,7 +96,7 @@ def in_gene_set(gene: ArrayLike, ids: Iterable[str]) -> NDArray[np.bool_]:
     GeneTableError
         If `gene` repeats an id, or none of them is in the set.
     """
-    genes, wanted = unversioned(np.asarray(gene, dtype=str)), set(unversioned(ids))
+    genes, wanted = unversioned(_texts(gene)), set(unversioned(ids))
     distinct, counts = np.unique(genes.astype(str), return_counts=True)
     if (counts > 1).any():
         raise GeneTableError(
@@ -110,6 +110,11 @@ def in_gene_set(gene: ArrayLike, ids: Iterable[str]) -> NDArray[np.bool_]:
             f"{', '.join(sorted(wanted)[:3]) or 'none'}); use ids of the same kind"
         )
     return inside
+
+
+def _texts(values: ArrayLike) -> list[str]:
+    """Return texts as Python has them, whichever of its three kinds NumPy holds."""
+    return [str(value) for value in np.asarray(values).tolist()]
 
 
 def in_test_regions(

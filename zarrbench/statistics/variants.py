@@ -73,7 +73,9 @@ def variant_frequency(dosage: ArrayLike, decimals: int | None = None) -> Variant
     Parameters
     ----------
     dosage
-        Alternative-allele counts 0, 1, 2 of a diploid; -1 = missing, which no share counts.
+        Alternative-allele counts 0, 1, 2 of a diploid, or their expectation where calls were
+        imputed (whoever has a part of a copy is then a carrier); negative or NaN = missing, which
+        no share counts.
     decimals
         Round the shares to so many, as the study's tables do (3).
 
@@ -85,7 +87,8 @@ def variant_frequency(dosage: ArrayLike, decimals: int | None = None) -> Variant
     calls = np.asarray(dosage)
     n = np.asarray((calls >= 0).sum(axis=-1))
     carriers = (calls > 0).sum(axis=-1)
-    copies = np.where(calls > 0, calls, 0).sum(axis=-1, dtype=np.int64)
+    whole = calls.dtype.kind in "iub"
+    copies = np.where(calls > 0, calls, 0).sum(axis=-1, dtype=np.int64 if whole else np.float64)
     with np.errstate(invalid="ignore"):
         carrier, allele = carriers / n, copies / (2 * n)
     shares = np.stack(
