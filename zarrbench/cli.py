@@ -73,7 +73,7 @@ def run(
     """Run PIPELINE (a YAML file or the name of a packaged one), or continue it."""
     from zarrbench.clusters import load_cluster_recipe
     from zarrbench.recipes import find
-    from zarrbench.stages import predict, predixcan
+    from zarrbench.stages import population, predict, predixcan
     from zarrbench.stages.expression import have_expression
     from zarrbench.stages.run import run_pipeline
 
@@ -87,6 +87,8 @@ def run(
         return
     timings = run_pipeline(workspace, place, only, limit_genes, retry_failed, extend, say)
     outcome = _outcome(workspace) if "report" in timings else {}
+    if "population" in timings:
+        outcome["population"] = population.summary(workspace)
     if "predixcan" in timings:
         outcome["predixcan"] = predixcan.summary(workspace)
     seconds = {stage: round(value, 1) for stage, value in timings.items()}

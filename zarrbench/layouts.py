@@ -241,6 +241,29 @@ GENE_STATISTICS = Layout(
     },
 )
 
+POPULATION = Layout(
+    "population",
+    1,
+    {
+        **_GENE_COORDINATES,
+        "track": Variable(("track",), "string", "unique identifier of the model output"),
+        "track_description": Variable(("track",), "string", "what the track measures; not unique"),
+        "subset": Variable(("subset",), "string", "which genes; the first are all of them"),
+        "in_subset": Variable(("subset", "gene"), "bool", "whether the gene is one of them"),
+        "reference_prediction": Variable(
+            ("gene", "track"), "float", "readout of the model for the reference sequence"
+        ),
+        "mean_observed": Variable(
+            ("gene",), "float", "mean expression over people, or log2 of it: see pseudocount"
+        ),
+        "pearson_r": Variable(
+            ("subset", "track"), "float", "r of the two across genes; NaN if one is constant"
+        ),
+        "spearman_r": Variable(("subset", "track"), "float", "r of their ranks"),
+        "n_genes": Variable(("subset", "track"), "int", "genes with both"),
+    },
+)
+
 EQTL = Layout(
     "eqtl",
     1,

@@ -8,6 +8,10 @@ from zarrbench.predictdb import Build
 from zarrbench.sources import Source
 from zarrbench.statistics.multiple_testing import CountRule, NanPolicy
 from zarrbench.statistics.null import Statistic
+from zarrbench.statistics.population import TestRule
+
+#: name of the whole among the subsets of the population stage
+ALL_GENES = "all"
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,67 @@ class Statistics:
             raise ValueError("round_r must be a positive number of decimals")
         if not 0 < self.alpha < 1:
             raise ValueError("alpha must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class GeneSubset:
+    """Some of the genes, named by a list or by the regions that they lie in.
+
+    Parameters
+    ----------
+    name : str
+        In the table, such as ``test``.
+    genes : Source, optional
+        Ids in the first column of a text table without header, or an array of them (``.npy``). A
+        repeated one counts once, and versions make no difference.
+    regions : Source, optional
+        A BED file, as that of a model's held-out regions.
+    label : str, optional
+        Take only the regions with this text in the fourth column.
+    test_rule : {'tss_in_region', 'window_in_region'}
+        What must lie in a region: the base of the TSS, or all that the model reads.
+    outside : bool
+        Take the other genes instead.
+    """
+
+    name: str
+    genes: Source | None = None
+    regions: Source | None = None
+    label: str | None = None
+    test_rule: TestRule = "tss_in_region"
+    outside: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.genes is None) == (self.regions is None):
+            raise ValueError(f"the subset {self.name!r} needs either genes or regions")
+        if self.regions is None and self.label is not None:
+            raise ValueError(f"the label of the subset {self.name!r} needs regions")
+        if self.name in ("", ALL_GENES):
+            raise ValueError(f"the name of a subset cannot be {self.name!r}; choose another")
+
+
+@dataclass(frozen=True)
+class Population:
+    """Predictions for the reference against mean expression, across genes (METHODS section 6).
+
+    Parameters
+    ----------
+    subsets : list of GeneSubset
+        Beside all genes.
+    pseudocount : float, optional
+        Take log2 of each gene's mean expression plus this, for units that are no logarithms (RPKM,
+        TPM). By default the mean counts as it stands.
+    """
+
+    subsets: tuple[GeneSubset, ...] = ()
+    pseudocount: float | None = None
+
+    def __post_init__(self) -> None:
+        names = [subset.name for subset in self.subsets]
+        if len(set(names)) < len(names):
+            raise ValueError("subsets names one more than once")
+        if self.pseudocount is not None and not self.pseudocount > 0:
+            raise ValueError("pseudocount must be a positive number")
 
 
 @dataclass(frozen=True)

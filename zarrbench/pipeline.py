@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from zarrbench.errors import RecipeError
 from zarrbench.models.protocol import ModelRecipe, Track, parse_model
-from zarrbench.parameters import Eqtl, Expression, PrediXcan, Report, Statistics
+from zarrbench.parameters import Eqtl, Expression, Population, PrediXcan, Report, Statistics
 from zarrbench.predictions.plan import Predict
 from zarrbench.recipes import as_written, check_folder_name, find, load_yaml, nearest, parse
 
@@ -19,6 +19,7 @@ STAGES: dict[str, type[Any]] = {
     "expression": Expression,
     "predict": Predict,
     "statistics": Statistics,
+    "population": Population,
     "eqtl": Eqtl,
     "predixcan": PrediXcan,
     "report": Report,

@@ -63,6 +63,8 @@ def _results(workspace: Workspace) -> list[Place]:
     stages = workspace.recipe.stages
     found = [workspace.adjusted] if workspace.adjusts_expression else []
     found += [workspace.statistics, workspace.gene_table, workspace.report]
+    if "population" in stages:
+        found += [workspace.population, workspace.population_table]
     if "eqtl" in stages:
         found += [workspace.eqtl, workspace.eqtl_table]
     if "predixcan" in stages:

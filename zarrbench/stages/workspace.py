@@ -7,13 +7,13 @@ from pathlib import Path
 import xarray as xr
 
 import zarrbench
-from zarrbench.errors import RecipeError
+from zarrbench.errors import IncompleteCubeError, RecipeError
 from zarrbench.expression.samples import Join, join_samples
 from zarrbench.layouts import EXPRESSION
 from zarrbench.models.protocol import LoadableModel
 from zarrbench.parameters import Expression, Statistics
 from zarrbench.pipeline import PipelineRecipe, check_track, load_pipeline
-from zarrbench.predictions.cube import open_cube, read_recipe
+from zarrbench.predictions.cube import finished_genes, open_cube, read_recipe
 from zarrbench.predictions.extension import in_order_of
 from zarrbench.predictions.plan import Plan, Predict, described_recipe, make_plan
 from zarrbench.predictions.worker import Job
@@ -74,6 +74,14 @@ class Workspace:
     @property
     def gene_table(self) -> Place:
         return self.folder / "genes.tsv"
+
+    @property
+    def population(self) -> Place:
+        return self.folder / "population.zarr"
+
+    @property
+    def population_table(self) -> Place:
+        return self.folder / "population.tsv"
 
     @property
     def eqtl(self) -> Place:
@@ -163,6 +171,23 @@ class Workspace:
         """Genes of the expression store that the expression stage left out."""
         given, kept = self.stores.expression["gene"].values, self.expression["gene"].values
         return set(map(str, given)).difference(map(str, kept))
+
+    def compared_genes(self, limit: int | None = None) -> list[str]:
+        """Return the finished genes of the cube, among the first `limit`, that are expressed.
+
+        Raises
+        ------
+        IncompleteCubeError
+            If there is none.
+        """
+        cube = open_cube(self.cube, incomplete="nan")
+        wanted = set(finished_genes(self.cube)) - self.not_expressed
+        names = [name for name in map(str, cube["gene"].values[:limit]) if name in wanted]
+        if not names:
+            raise IncompleteCubeError(
+                f"no gene of the cube {self.cube} is finished; 'zarrbench status' shows why"
+            )
+        return names
 
     @cached_property
     def join(self) -> Join:

@@ -60,7 +60,10 @@ def flag_genes(
     GeneTableError
         If there are variants and none belongs to any of the genes.
     """
-    ids, variants = unversioned(np.asarray(listed_gene).astype(object)), np.asarray(variant).astype(object)
+    ids, variants = (
+        unversioned(np.asarray(listed_gene).astype(object)),
+        np.asarray(variant).astype(object),
+    )
     for one, text in zip(ids, variants, strict=True):
         if not _VARIANT.fullmatch(text):
             raise SourceError(
