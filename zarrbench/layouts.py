@@ -241,6 +241,52 @@ GENE_STATISTICS = Layout(
     },
 )
 
+GENOTYPE_QUALITY = Layout(
+    "genotype_quality",
+    1,
+    {
+        "variant_contig": Variable(("variant",), "string", "contig, as the reference names it"),
+        "variant_position": Variable(("variant",), "int", "position as in the VCF, 1-based"),
+        "other_allele": Variable(("variant",), "string", "REF"),
+        "effect_allele": Variable(
+            ("variant",), "string", "ALT; a record with several of them has a row for each"
+        ),
+        "effect_allele_frequency": Variable(
+            ("variant",), "float", "share of effect alleles among those called"
+        ),
+        "minor_allele_frequency": Variable(
+            ("variant",), "float", "the smaller of that share and the rest"
+        ),
+        "carrier_frequency": Variable(
+            ("variant",), "float", "share of the people called who carry the effect allele"
+        ),
+        "n_called": Variable(("variant",), "int", "people with a call"),
+        "variant_missing": Variable(("variant",), "float", "share of people without a call"),
+        "hwe_p": Variable(
+            ("variant",), "float", "exact test for Hardy-Weinberg proportions; NaN without a call"
+        ),
+        "in_components": Variable(
+            ("variant",), "bool", "common and not linked: behind components and kinship"
+        ),
+        "individual": Variable(("individual",), "string", "sample id of the genotype store"),
+        "individual_missing": Variable(
+            ("individual",), "float", "share of variants without a call"
+        ),
+        "heterozygosity": Variable(
+            ("individual",), "float", "share of the variants called with one effect allele"
+        ),
+        "n_related": Variable(
+            ("individual",), "int", "people whose kinship with this one reaches min_kinship"
+        ),
+        "component": Variable(("component",), "string", "genotype_pc1 and so on"),
+        "genotype_components": Variable(
+            ("component", "individual"), "float", "score; its sum of squares is the eigenvalue"
+        ),
+        "eigenvalue": Variable(("component",), "float", "of the matrix of genomic relationships"),
+        "explained": Variable(("component",), "float", "its share of all eigenvalues"),
+    },
+)
+
 POPULATION = Layout(
     "population",
     1,

@@ -15,6 +15,52 @@ ALL_GENES = "all"
 
 
 @dataclass(frozen=True)
+class GenotypeQuality:
+    """Frequency, completeness and Hardy-Weinberg p of variants; completeness, ancestry and kinship
+    of people.
+
+    Components and kinship are made of common variants that are not linked.
+
+    Parameters
+    ----------
+    n_components : int
+        Principal components of the genotypes; 0 for none.
+    min_maf : float
+        Least minor allele frequency of a common variant.
+    max_missing : float
+        Largest share of people without a call of it.
+    ld_window : int
+        Bases within which no two of them may correlate.
+    max_r2 : float
+        By more than this r².
+    min_kinship : float
+        Pairs of people from this KING kinship on are flagged: 0.0884 is the usual bound of the
+        second degree.
+    """
+
+    n_components: int = 10
+    min_maf: float = 0.05
+    max_missing: float = 0.05
+    ld_window: int = 500_000
+    max_r2: float = 0.2
+    min_kinship: float = 0.0884
+
+    def __post_init__(self) -> None:
+        if self.n_components < 0:
+            raise ValueError("n_components must not be negative")
+        if not 0 < self.min_maf <= 0.5:
+            raise ValueError("min_maf must be above 0 and at most 0.5")
+        if not 0 <= self.max_missing < 1:
+            raise ValueError("max_missing must be from 0 to below 1")
+        if self.ld_window < 0:
+            raise ValueError("ld_window must not be negative")
+        if not 0 < self.max_r2 <= 1:
+            raise ValueError("max_r2 must be above 0 and at most 1")
+        if not 0 < self.min_kinship <= 0.5:
+            raise ValueError("min_kinship must be above 0 and at most 0.5")
+
+
+@dataclass(frozen=True)
 class Null:
     """The gene-specific null (METHODS section 9).
 
@@ -157,14 +203,19 @@ class Eqtl:
     covariates : 'all' or list of str, optional
         Covariates of the expression store to adjust for; none by default, as in the study, whose
         expression is adjusted beforehand.
+    genotype_components : int
+        Adjust for so many components of the genotype_quality stage, too.
     """
 
     window: int = 100_000
     covariates: Literal["all"] | tuple[str, ...] | None = None
+    genotype_components: int = 0
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError("window must be a positive number of bases")
+        if self.genotype_components < 0:
+            raise ValueError("genotype_components must not be negative")
 
 
 @dataclass(frozen=True)

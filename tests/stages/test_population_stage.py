@@ -82,7 +82,7 @@ def test_r_of_all_genes_and_of_subsets(finished, cohort, tmp_path):
         assert row.spearman_r == pytest.approx(expected, rel=1e-10)
     assert table.loc["all"].n_genes.tolist() == [frame.observed.notna().sum()] * 3
     assert found.in_subset.sel(subset="listed").values.tolist() == inside.tolist()
-    shown = summary(workspace)
+    shown = summary(found)
     assert list(shown) == list(parts)
     best = table.loc["all"].pearson_r
     assert shown["all"]["track"] == best.idxmax()

@@ -103,16 +103,15 @@ def population_table(found: xr.Dataset) -> pd.DataFrame:
     return table.reset_index()[order].astype({"track_description": object})
 
 
-def summary(workspace: Workspace) -> dict[str, Any]:
-    """Return the rows of the table for the command line: of many tracks, the best of each subset.
-
-    The best is the one of largest Pearson r.
-    """
-    table = population_table(open_dataset(workspace.population, POPULATION).load())
+def summary(found: xr.Dataset, track: str | None = None) -> dict[str, dict[str, Any]]:
+    """Return r by subset, of one track or else of the one with the largest Pearson r there."""
+    table = population_table(found)
+    if track is not None:
+        table = table[table["track"] == track]
     best = table.sort_values("pearson_r", ascending=False).groupby("subset", sort=False).head(1)
     return {
-        row.subset: {
-            "track": row.track,
+        str(row.subset): {
+            "track": str(row.track),
             "pearson_r": round(float(row.pearson_r), 4),
             "spearman_r": round(float(row.spearman_r), 4),
             "genes": int(row.n_genes),

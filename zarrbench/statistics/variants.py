@@ -209,8 +209,8 @@ def heat_map(
     common = np.flatnonzero(variant_frequency(calls).carrier > min_frequency)
     variant_group = np.full(calls.shape[0], -1)
     individual_group = np.full(calls.shape[1], -1)
-    groups = correlated_groups(_imputed(calls[common]), threshold)
-    profiles = _means(_imputed(calls[common]), groups)
+    groups = correlated_groups(mean_imputed(calls[common]), threshold)
+    profiles = _means(mean_imputed(calls[common]), groups)
     carrying = np.flatnonzero(profiles.sum(axis=0) > min_carried)
     people = profiles[:, carrying].T
     people_groups = correlated_groups(people, threshold)
@@ -221,8 +221,8 @@ def heat_map(
     return HeatMap(values[np.ix_(down, across)], variant_group, individual_group)
 
 
-def _imputed(calls: NDArray) -> NDArray[np.float64]:
-    """Return dosages in which a missing call has the mean of its variant."""
+def mean_imputed(calls: NDArray) -> NDArray[np.float64]:
+    """Return dosages (variant, individual) in which a missing call has the mean of its variant."""
     called = calls >= 0
     counts = np.maximum(called.sum(axis=1, keepdims=True), 1)
     means = np.where(called, calls, 0).sum(axis=1, keepdims=True) / counts
