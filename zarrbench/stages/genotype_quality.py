@@ -134,14 +134,14 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
     return {
         "people": found.sizes["individual"],
         "variants": found.sizes["variant"],
-        "variants with MAF of 5 % or more": int((found["minor_allele_frequency"] >= 0.05).sum()),
-        f"variants with Hardy-Weinberg p below {_FAR:g}": int((found["hwe_p"] < _FAR).sum()),
-        "largest share of people without a call": _rounded(found["variant_missing"].max()),
-        "largest share of variants without a call": _rounded(found["individual_missing"].max()),
-        "common variants that are not linked": int(found["in_components"].sum()),
-        "pairs of related people": int(found.attrs["n_related_pairs"]),
-        "kinship of strangers scatters by": _rounded(found.attrs["kinship_scatter"]),
-        "variance that the first components explain": [
+        "variants_with_maf_from_5_percent": int((found["minor_allele_frequency"] >= 0.05).sum()),
+        "variants_far_from_hardy_weinberg": int((found["hwe_p"] < _FAR).sum()),
+        "largest_share_of_people_without_a_call": _rounded(found["variant_missing"].max()),
+        "largest_share_of_variants_without_a_call": _rounded(found["individual_missing"].max()),
+        "common_variants_not_linked": int(found["in_components"].sum()),
+        "related_pairs": int(found.attrs["n_related_pairs"]),
+        "kinship_scatter_of_strangers": _rounded(found.attrs["kinship_scatter"]),
+        "variance_explained_by_first_components": [
             _rounded(value) for value in found["explained"].values[:3]
         ],
     }

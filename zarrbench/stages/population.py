@@ -109,14 +109,15 @@ def summary(found: xr.Dataset, track: str | None = None) -> dict[str, dict[str, 
     if track is not None:
         table = table[table["track"] == track]
     best = table.sort_values("pearson_r", ascending=False).groupby("subset", sort=False).head(1)
+    rows = best.sort_index().round({"pearson_r": 4, "spearman_r": 4}).to_dict("records")
     return {
-        str(row.subset): {
-            "track": str(row.track),
-            "pearson_r": round(float(row.pearson_r), 4),
-            "spearman_r": round(float(row.spearman_r), 4),
-            "genes": int(row.n_genes),
+        row["subset"]: {
+            "track": row["track"],
+            "pearson_r": row["pearson_r"],
+            "spearman_r": row["spearman_r"],
+            "genes": row["n_genes"],
         }
-        for row in best.sort_index().itertuples()
+        for row in rows
     }
 
 
@@ -148,7 +149,7 @@ def _logarithm(mean: xr.DataArray, pseudocount: float) -> xr.DataArray:
             f"a gene has a mean expression of {lowest:.3g}, and {lowest:.3g} + {pseudocount:g} has "
             f"no logarithm; leave 'pseudocount' out for values that are logarithms already"
         )
-    return np.log2(mean + pseudocount)
+    return mean.copy(data=np.log2(mean.values + pseudocount))
 
 
 def _members(workspace: Workspace, subset: GeneSubset, names: Sequence[str]) -> NDArray[np.bool_]:

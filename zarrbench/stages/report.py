@@ -197,7 +197,10 @@ def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[s
     found: dict[str, dict[str, str]] = {}
     quality = _quality(workspace)
     if quality is not None:
-        found["Genotype quality"] = {k: str(v) for k, v in genotype_summary(quality).items()}
+        found["Genotype quality"] = {
+            name.replace("_", " "): f"{value:,}" if isinstance(value, int) else str(value)
+            for name, value in genotype_summary(quality).items()
+        }
     if "population" in workspace.recipe.stages:
         names = [str(gene) for gene in statistics["gene"].values]
         across = standing_population(workspace, names)
