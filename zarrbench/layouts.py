@@ -278,12 +278,21 @@ GENOTYPE_QUALITY = Layout(
         "n_related": Variable(
             ("individual",), "int", "people whose kinship with this one reaches min_kinship"
         ),
-        "component": Variable(("component",), "string", "genotype_pc1 and so on"),
-        "genotype_components": Variable(
-            ("component", "individual"), "float", "score; its sum of squares is the eigenvalue"
+        "component": Variable(
+            ("component",), "string", "genotype_pc1 and so on, if asked for", optional=True
         ),
-        "eigenvalue": Variable(("component",), "float", "of the matrix of genomic relationships"),
-        "explained": Variable(("component",), "float", "its share of all eigenvalues"),
+        "genotype_components": Variable(
+            ("component", "individual"),
+            "float",
+            "score; its sum of squares is the eigenvalue",
+            optional=True,
+        ),
+        "eigenvalue": Variable(
+            ("component",), "float", "of the matrix of genomic relationships", optional=True
+        ),
+        "explained": Variable(
+            ("component",), "float", "its share of all eigenvalues", optional=True
+        ),
     },
 )
 

@@ -107,19 +107,15 @@ def cohort_quality(
     relatives = related_pairs(lambda: dosage_blocks(chosen), names, parameters.min_kinship)
     pairs = relatives.pairs
     counted = pd.concat([pairs["individual_1"], pairs["individual_2"]]).value_counts()
-    scores, eigenvalues, explained = _components(chosen, parameters.n_components)
     alleles = ("variant_contig", "variant_position", "other_allele", "effect_allele")
+    found = found.assign(_components(chosen, parameters.n_components).variables)
     together = found.assign(
         in_components=("variant", np.isin(np.arange(common.size), rows[unlinked])),
         n_related=("individual", counted.reindex(names, fill_value=0).to_numpy(np.int64)),
-        genotype_components=(("component", "individual"), scores),
-        eigenvalue=("component", eigenvalues),
-        explained=("component", explained),
     ).assign_coords(
         {
             **{name: ("variant", dosages[name].values) for name in alleles},
             "individual": np.array(names, dtype=object),
-            "component": np.array([f"genotype_pc{i + 1}" for i in range(len(scores))], object),
         }
     )
     return together.assign_attrs(
@@ -142,7 +138,7 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
         "related_pairs": int(found.attrs["n_related_pairs"]),
         "kinship_scatter_of_strangers": _rounded(found.attrs["kinship_scatter"]),
         "variance_explained_by_first_components": [
-            _rounded(value) for value in found["explained"].values[:3]
+            _rounded(value) for value in found.get("explained", np.empty(0))[:3]
         ],
     }
 
@@ -162,13 +158,20 @@ def warnings_of(found: xr.Dataset) -> list[str]:
     return [f"{said}: every p across people takes them as independent."]
 
 
-def _components(
-    chosen: xr.DataArray, n_components: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _components(chosen: xr.DataArray, n_components: int) -> xr.Dataset:
+    """Return the components of people with their names; of none, nothing."""
     if n_components == 0:
-        return np.empty((0, chosen.sizes["individual"])), np.empty(0), np.empty(0)
+        return xr.Dataset()
     made = genotype_components(_progressing(chosen, "components"), n_components)
-    return made.scores, made.eigenvalues, made.explained
+    names = np.array([f"genotype_pc{i + 1}" for i in range(n_components)], dtype=object)
+    return xr.Dataset(
+        {
+            "component": ("component", names),
+            "genotype_components": (("component", "individual"), made.scores),
+            "eigenvalue": ("component", made.eigenvalues),
+            "explained": ("component", made.explained),
+        }
+    )
 
 
 def _progressing(dosage: xr.DataArray, label: str) -> Iterator[NDArray]:
@@ -196,9 +199,9 @@ def _individuals(found: xr.Dataset) -> pd.DataFrame:
     """Return one row a person: ids, not for reports."""
     names = [n for n, v in GENOTYPE_QUALITY.variables.items() if v.dims == ("individual",)]
     table = _frame(found[names])
-    scores = found["genotype_components"].transpose("component", "individual").values
-    for name, values in zip(found["component"].values, scores, strict=True):
-        table[str(name)] = values
+    if "component" in found:
+        scores = found["genotype_components"].transpose("component", "individual").values
+        table = table.assign(**dict(zip(map(str, found["component"].values), scores, strict=True)))
     return table
 
 

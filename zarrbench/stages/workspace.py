@@ -157,10 +157,11 @@ class Workspace:
                 f"other parameters or from other files; run 'zarrbench run {self.file} --only "
                 f"genotype_quality' first"
             )
-        if n_components > found.sizes["component"]:
+        made = found.sizes.get("component", 0)
+        if n_components > made:
             raise RecipeError(
-                f"{self.file} asks for {n_components} genotype components, and "
-                f"{found.sizes['component']} were made; raise 'n_components' of genotype_quality"
+                f"{self.file} asks for {n_components} genotype components, and {made} were made; "
+                f"raise 'n_components' of genotype_quality"
             )
         values = found["genotype_components"].isel(component=slice(n_components)).load()
         return xr.DataArray(
