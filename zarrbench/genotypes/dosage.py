@@ -12,6 +12,8 @@ from zarrbench.genotypes.store import GenotypeStore
 
 # Records of one Dask block, a few MB of calls for a thousand people; fewer for many more
 _RECORDS, _BYTES = 16_384, 1 << 27
+# Dosages that are yielded at once
+_ROWS = 2048
 # What is no allele: a record's unused columns, the missing allele, and what another record deletes
 _NO_ALLELE = ("", ".", "*")
 
@@ -79,13 +81,16 @@ def allele_dosages(store: GenotypeStore, individuals: Iterable[str] | None = Non
 
 
 def dosage_blocks(dosage: xr.DataArray) -> Iterator[NDArray]:
-    """Yield dosages (variant, individual) some variants at a time, one Dask block in memory."""
+    """Yield dosages (variant, individual) a few variants at a time, one Dask block in memory.
+
+    What is made of them, floats mostly, is several times as large.
+    """
     data = dosage.transpose("variant", "individual").data
-    if not isinstance(data, da.Array):
-        yield np.asarray(data)
-        return
-    for block in data.rechunk({1: -1}).blocks:
-        yield block.compute()
+    blocks = data.rechunk({1: -1}).blocks if isinstance(data, da.Array) else [data]
+    for block in blocks:
+        computed = np.asarray(block)
+        for start in range(0, max(1, len(computed)), _ROWS):
+            yield computed[start : start + _ROWS]
 
 
 def _copies(calls: NDArray, record: NDArray[np.int64], allele: NDArray[np.int64]) -> NDArray:
