@@ -9,7 +9,9 @@ from zarrbench.errors import RecipeError
 from zarrbench.models.motif_model import MotifRecipe
 from zarrbench.parameters import (
     Expression,
+    GeneSubset,
     Null,
+    Population,
     PrediXcan,
     Report,
     Statistics,
@@ -60,7 +62,10 @@ def refused(path: Path) -> str:
 def test_packaged_pipelines(name: str) -> None:
     recipe = load_pipeline(recipes.find("pipelines", name))
     assert recipe.name == name
-    assert list(recipe.stages) == ["predict", "statistics", "eqtl", "report"]
+    ours = ["genotype_quality", "population"] if name == "geuvadis_chr22" else []
+    stages = [stage for stage in recipe.stages if stage not in ours]
+    assert stages == ["predict", "statistics", "eqtl", "report"]
+    assert set(ours) < set(recipe.stages)
     assert recipe.stores_file == recipes.find("stores", name)
 
 
@@ -308,3 +313,35 @@ def test_stores_that_do_not_exist(tmp_path: Path) -> None:
     path = written(tmp_path, stores="sythetic")
     with pytest.raises(RecipeError, match=r"no stores recipe 'sythetic' .*mean 'synthetic'"):
         load_pipeline(path)
+
+
+@pytest.mark.parametrize("stage", ["eqtl", "expression"])
+def test_components_that_the_pipeline_does_not_make(tmp_path: Path, stage: str) -> None:
+    wanting = {stage: {"genotype_components": 3, **({"counts": True} if stage != "eqtl" else {})}}
+    others = [PREDICT, wanting] if stage == "eqtl" else [wanting, PREDICT]
+    sentence = refused(written(tmp_path, stages=others))
+    assert sentence == (
+        f": stages.{stage}.genotype_components asks for 3, and the pipeline makes 0; write "
+        "'genotype_quality: {n_components: 3}' before it"
+    )
+    quality = {"genotype_quality": {"n_components": 2}}
+    assert "the pipeline makes 2" in refused(written(tmp_path, stages=[quality, *others]))
+    quality = {"genotype_quality": {}}
+    recipe = load_pipeline(written(tmp_path, stages=[quality, *others]))
+    assert next(iter(recipe.stages)) == "genotype_quality"
+
+
+def test_subsets_of_the_population_stage(tmp_path: Path) -> None:
+    subsets = [
+        {"name": "test", "regions": "enformer.bed", "label": "test"},
+        {"name": "rest", "genes": {"file": "ids.npy"}, "outside": True},
+    ]
+    stages = [PREDICT, {"population": {"subsets": subsets, "pseudocount": 1}}]
+    found = load_pipeline(written(tmp_path, stages=stages)).stage(Population)
+    assert found.pseudocount == 1.0
+    assert found.subsets == (
+        GeneSubset("test", regions=Source("enformer.bed"), label="test"),
+        GeneSubset("rest", genes=Source("ids.npy"), outside=True),
+    )
+    subsets[0]["genes"] = "ids.txt"
+    assert "needs either genes or regions" in refused(written(tmp_path, stages=stages))

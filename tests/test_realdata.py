@@ -228,3 +228,27 @@ def test_reference_predictions_equal_the_published_ones(realdata: Path, tmp_path
     keys = below.gene_name.fillna(below.gene_id).str.lower()
     found = cube.reference_prediction.sel(gene=list(below.gene_id)).values[:, 0]
     np.testing.assert_allclose(found, expected.loc[keys].to_numpy(), atol=1e-5)
+
+
+def test_r_across_genes(results: Path, realdata: Path) -> None:
+    """Reference predictions against mean RPKM, from the files, for all genes and published ones."""
+    cube = xr.open_zarr(results / "predictions.zarr")
+    predicted = pd.Series(cube.reference_prediction.values[:, 0], cube.gene.values.astype(object))
+    bed = pd.read_csv(
+        realdata / "expression/geuvadis_eur358.chr22_genes.rpkm.hg19.bed.gz", sep="\t"
+    )
+    bed.index = bed.gene.str.replace(r"\.\d+$", "", regex=True)
+    mean = np.log2(bed.filter(regex="^(HG|NA)").mean(axis=1) + 0.1)
+    frame = pd.DataFrame({"predicted": predicted, "observed": mean}).dropna()
+    listed = pd.read_csv(realdata / "benchmark/gene_list.csv", header=None)[0]
+    inside = frame.index.isin(listed)
+    subsets = {"all": frame, "published": frame[inside], "not published": frame[~inside]}
+    table = pd.read_csv(results / "population.tsv", sep="\t").set_index("subset")
+    assert list(table.index) == list(subsets)
+    for name, part in subsets.items():
+        row, columns = table.loc[name], (part.predicted, part.observed)
+        assert row.n_genes == len(part)
+        assert row.pearson_r == pytest.approx(scipy.stats.pearsonr(*columns).statistic, rel=1e-6)
+        assert row.spearman_r == pytest.approx(scipy.stats.spearmanr(*columns).statistic, rel=1e-6)
+    assert len(frame) == 96
+    assert table.pearson_r["all"] > 0.2

@@ -72,10 +72,12 @@ def run(
 ) -> None:
     """Run PIPELINE (a YAML file or the name of a packaged one), or continue it."""
     from zarrbench.clusters import load_cluster_recipe
+    from zarrbench.layouts import GENOTYPE_QUALITY, POPULATION
     from zarrbench.recipes import find
-    from zarrbench.stages import predict, predixcan
+    from zarrbench.stages import genotype_quality, population, predict, predixcan
     from zarrbench.stages.expression import have_expression
     from zarrbench.stages.run import run_pipeline
+    from zarrbench.storage import open_dataset
 
     place = load_cluster_recipe(find("cluster", cluster))
     workspace = _workspace(pipeline, data, sources)
@@ -87,6 +89,12 @@ def run(
         return
     timings = run_pipeline(workspace, place, only, limit_genes, retry_failed, extend, say)
     outcome = _outcome(workspace) if "report" in timings else {}
+    if "genotype_quality" in timings:
+        quality = open_dataset(workspace.genotype_quality, GENOTYPE_QUALITY)
+        outcome["genotype_quality"] = genotype_quality.summary(quality.load())
+    if "population" in timings:
+        found = open_dataset(workspace.population, POPULATION).load()
+        outcome["population"] = population.summary(found)
     if "predixcan" in timings:
         outcome["predixcan"] = predixcan.summary(workspace)
     seconds = {stage: round(value, 1) for stage, value in timings.items()}

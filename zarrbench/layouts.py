@@ -241,6 +241,84 @@ GENE_STATISTICS = Layout(
     },
 )
 
+GENOTYPE_QUALITY = Layout(
+    "genotype_quality",
+    1,
+    {
+        "variant_contig": Variable(("variant",), "string", "contig, as the reference names it"),
+        "variant_position": Variable(("variant",), "int", "position as in the VCF, 1-based"),
+        "other_allele": Variable(("variant",), "string", "REF"),
+        "effect_allele": Variable(
+            ("variant",), "string", "ALT; a record with several of them has a row for each"
+        ),
+        "effect_allele_frequency": Variable(
+            ("variant",), "float", "share of effect alleles among those called"
+        ),
+        "minor_allele_frequency": Variable(
+            ("variant",), "float", "the smaller of that share and the rest"
+        ),
+        "carrier_frequency": Variable(
+            ("variant",), "float", "share of the people called who carry the effect allele"
+        ),
+        "n_called": Variable(("variant",), "int", "people with a call"),
+        "variant_missing": Variable(("variant",), "float", "share of people without a call"),
+        "hwe_p": Variable(
+            ("variant",), "float", "exact test for Hardy-Weinberg proportions; NaN without a call"
+        ),
+        "in_components": Variable(
+            ("variant",), "bool", "common and not linked: behind components and kinship"
+        ),
+        "individual": Variable(("individual",), "string", "sample id of the genotype store"),
+        "individual_missing": Variable(
+            ("individual",), "float", "share of variants without a call"
+        ),
+        "heterozygosity": Variable(
+            ("individual",), "float", "share of the variants called with one effect allele"
+        ),
+        "n_related": Variable(
+            ("individual",), "int", "people whose kinship with this one reaches min_kinship"
+        ),
+        "component": Variable(
+            ("component",), "string", "genotype_pc1 and so on, if asked for", optional=True
+        ),
+        "genotype_components": Variable(
+            ("component", "individual"),
+            "float",
+            "score; its sum of squares is the eigenvalue",
+            optional=True,
+        ),
+        "eigenvalue": Variable(
+            ("component",), "float", "of the matrix of genomic relationships", optional=True
+        ),
+        "explained": Variable(
+            ("component",), "float", "its share of all eigenvalues", optional=True
+        ),
+    },
+)
+
+POPULATION = Layout(
+    "population",
+    1,
+    {
+        **_GENE_COORDINATES,
+        "track": Variable(("track",), "string", "unique identifier of the model output"),
+        "track_description": Variable(("track",), "string", "what the track measures; not unique"),
+        "subset": Variable(("subset",), "string", "which genes; the first are all of them"),
+        "in_subset": Variable(("subset", "gene"), "bool", "whether the gene is one of them"),
+        "reference_prediction": Variable(
+            ("gene", "track"), "float", "readout of the model for the reference sequence"
+        ),
+        "mean_observed": Variable(
+            ("gene",), "float", "mean expression over people, or log2 of it: see pseudocount"
+        ),
+        "pearson_r": Variable(
+            ("subset", "track"), "float", "r of the two across genes; NaN if one is constant"
+        ),
+        "spearman_r": Variable(("subset", "track"), "float", "r of their ranks"),
+        "n_genes": Variable(("subset", "track"), "int", "genes with both"),
+    },
+)
+
 EQTL = Layout(
     "eqtl",
     1,

@@ -8,6 +8,56 @@ from zarrbench.predictdb import Build
 from zarrbench.sources import Source
 from zarrbench.statistics.multiple_testing import CountRule, NanPolicy
 from zarrbench.statistics.null import Statistic
+from zarrbench.statistics.population import TestRule
+
+#: name of the whole among the subsets of the population stage
+ALL_GENES = "all"
+
+
+@dataclass(frozen=True)
+class GenotypeQuality:
+    """Frequency, completeness and Hardy-Weinberg p of variants; completeness, ancestry and kinship
+    of people.
+
+    Components and kinship are made of common variants that are not linked.
+
+    Parameters
+    ----------
+    n_components : int
+        Principal components of the genotypes; 0 for none.
+    min_maf : float
+        Least minor allele frequency of a common variant.
+    max_missing : float
+        Largest share of people without a call of it.
+    ld_window : int
+        Bases within which no two of them may correlate.
+    max_r2 : float
+        By more than this r².
+    min_kinship : float
+        Pairs of people from this KING kinship on are flagged: 0.0884 is the usual bound of the
+        second degree.
+    """
+
+    n_components: int = 10
+    min_maf: float = 0.05
+    max_missing: float = 0.05
+    ld_window: int = 500_000
+    max_r2: float = 0.2
+    min_kinship: float = 0.0884
+
+    def __post_init__(self) -> None:
+        if self.n_components < 0:
+            raise ValueError("n_components must not be negative")
+        if not 0 < self.min_maf <= 0.5:
+            raise ValueError("min_maf must be above 0 and at most 0.5")
+        if not 0 <= self.max_missing < 1:
+            raise ValueError("max_missing must be from 0 to below 1")
+        if self.ld_window < 0:
+            raise ValueError("ld_window must not be negative")
+        if not 0 < self.max_r2 <= 1:
+            raise ValueError("max_r2 must be above 0 and at most 1")
+        if not 0 < self.min_kinship <= 0.5:
+            raise ValueError("min_kinship must be above 0 and at most 0.5")
 
 
 @dataclass(frozen=True)
@@ -82,6 +132,67 @@ class Statistics:
 
 
 @dataclass(frozen=True)
+class GeneSubset:
+    """Some of the genes, named by a list or by the regions that they lie in.
+
+    Parameters
+    ----------
+    name : str
+        In the table, such as ``test``.
+    genes : Source, optional
+        Ids in the first column of a text table without header, or an array of them (``.npy``). A
+        repeated one counts once, and versions make no difference.
+    regions : Source, optional
+        A BED file, as that of a model's held-out regions.
+    label : str, optional
+        Take only the regions with this text in the fourth column.
+    test_rule : {'tss_in_region', 'window_in_region'}
+        What must lie in a region: the base of the TSS, or all that the model reads.
+    outside : bool
+        Take the other genes instead.
+    """
+
+    name: str
+    genes: Source | None = None
+    regions: Source | None = None
+    label: str | None = None
+    test_rule: TestRule = "tss_in_region"
+    outside: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.genes is None) == (self.regions is None):
+            raise ValueError(f"the subset {self.name!r} needs either genes or regions")
+        if self.regions is None and self.label is not None:
+            raise ValueError(f"the label of the subset {self.name!r} needs regions")
+        if self.name in ("", ALL_GENES):
+            raise ValueError(f"the name of a subset cannot be {self.name!r}; choose another")
+
+
+@dataclass(frozen=True)
+class Population:
+    """Predictions for the reference against mean expression, across genes (METHODS section 6).
+
+    Parameters
+    ----------
+    subsets : list of GeneSubset
+        Beside all genes.
+    pseudocount : float, optional
+        Take log2 of each gene's mean expression plus this, for units that are no logarithms (RPKM,
+        TPM). By default the mean counts as it stands.
+    """
+
+    subsets: tuple[GeneSubset, ...] = ()
+    pseudocount: float | None = None
+
+    def __post_init__(self) -> None:
+        names = [subset.name for subset in self.subsets]
+        if len(set(names)) < len(names):
+            raise ValueError("subsets names one more than once")
+        if self.pseudocount is not None and not self.pseudocount > 0:
+            raise ValueError("pseudocount must be a positive number")
+
+
+@dataclass(frozen=True)
 class Eqtl:
     """Slopes of every gene on every variant near it (METHODS section 15).
 
@@ -92,14 +203,19 @@ class Eqtl:
     covariates : 'all' or list of str, optional
         Covariates of the expression store to adjust for; none by default, as in the study, whose
         expression is adjusted beforehand.
+    genotype_components : int
+        Adjust for so many components of the genotype_quality stage, too.
     """
 
     window: int = 100_000
     covariates: Literal["all"] | tuple[str, ...] | None = None
+    genotype_components: int = 0
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError("window must be a positive number of bases")
+        if self.genotype_components < 0:
+            raise ValueError("genotype_components must not be negative")
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,25 @@ from typing import Any, TypeVar
 
 from zarrbench.errors import RecipeError
 from zarrbench.models.protocol import ModelRecipe, Track, parse_model
-from zarrbench.parameters import Eqtl, Expression, PrediXcan, Report, Statistics
+from zarrbench.parameters import (
+    Eqtl,
+    Expression,
+    GenotypeQuality,
+    Population,
+    PrediXcan,
+    Report,
+    Statistics,
+)
 from zarrbench.predictions.plan import Predict
 from zarrbench.recipes import as_written, check_folder_name, find, load_yaml, nearest, parse
 
 #: what the mapping of each stage in YAML is parsed into, in the order in which stages may stand
 STAGES: dict[str, type[Any]] = {
+    "genotype_quality": GenotypeQuality,
     "expression": Expression,
     "predict": Predict,
     "statistics": Statistics,
+    "population": Population,
     "eqtl": Eqtl,
     "predixcan": PrediXcan,
     "report": Report,
@@ -80,10 +90,24 @@ def load_pipeline(path: Path) -> PipelineRecipe:
         model=parse_model(raw.model, f"{path}: model"),
         stages=_stages(raw.stages, path),
     )
+    _check_components(recipe.stages, path)
     predict = recipe.stages.get("predict")
     if isinstance(predict, Predict):
         predict.check(recipe.model.spec(), f"{path}: stages.predict")
     return recipe
+
+
+def _check_components(stages: Mapping[str, Any], path: Path) -> None:
+    """Refuse a stage that asks for more genotype components than the pipeline makes."""
+    quality = stages.get("genotype_quality")
+    made = quality.n_components if isinstance(quality, GenotypeQuality) else 0
+    for name, parameters in stages.items():
+        wanted = getattr(parameters, "genotype_components", 0)
+        if wanted > made:
+            raise RecipeError(
+                f"{path}: stages.{name}.genotype_components asks for {wanted}, and the pipeline "
+                f"makes {made}; write 'genotype_quality: {{n_components: {wanted}}}' before it"
+            )
 
 
 def check_track(track: str | None, tracks: Sequence[Track], where: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from zarrbench import layouts, storage
 from zarrbench.errors import ContigError, GeneTableError, SourceError
-from zarrbench.genome.genes import read_genes, unversioned
+from zarrbench.genome.genes import read_gene_ids, read_genes, unversioned
 
 GTF = """\
 #!genome-build toy
@@ -289,3 +289,15 @@ def test_tss_of_gencode_is_that_of_the_geuvadis_bed(realdata):
     # The other ten genes are not in GENCODE v19.
     assert (len(ends), len(shared)) == (608, 598)
     np.testing.assert_array_equal(genes["tss"].sel(gene=shared), ends[shared])
+
+
+@pytest.mark.parametrize("name", ["ids.txt", "ids.csv", "ids.tsv", "ids.npy", "bytes.npy"])
+def test_lists_of_ids(tmp_path, name):
+    path = tmp_path / name
+    ids = ["ENSG00000000003.4", "ENSG00000000001", "ENSG00000000003.4"]
+    if path.suffix == ".npy":
+        np.save(path, np.array(ids, dtype="S" if name == "bytes.npy" else "U"))
+    else:
+        separator = {".csv": ",", ".tsv": "\t"}.get(path.suffix, "")
+        path.write_text("".join(f"{one}{separator}{separator}\n" for one in ids))
+    assert read_gene_ids(path) == ["ENSG00000000003.4", "ENSG00000000001"]

@@ -49,6 +49,13 @@ def test_the_prefix_of_contigs_makes_no_difference():
         regions.hold(["1", "chr1"], [1, 1], [2, 2])
 
 
+@pytest.mark.parametrize("kind", [object, str, np.dtypes.StringDType()])
+def test_contigs_in_any_kind_of_text(kind):
+    contigs = np.array(["chr1", "1" * 40, "chr1"]).astype(kind)
+    held = Regions.of([("chr1", 0, 5)]).hold(contigs, [1, 1, 4], [2, 2, 6])
+    assert held.tolist() == [True, False, False]
+
+
 @pytest.mark.parametrize("opened", [open, gzip.open])
 def test_files_are_read_plain_or_compressed(tmp_path, opened):
     path = tmp_path / "sequences.bed"

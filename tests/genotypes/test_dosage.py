@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sgkit
+import xarray as xr
 
 from zarrbench.errors import SampleError
 from zarrbench.genotypes import dosage
@@ -75,3 +76,14 @@ def test_agrees_with_sgkit(family: StoreFamily):
     called = values >= 0
     assert called.mean() > 0.9
     np.testing.assert_array_equal(values[called], expected[called])
+
+
+def test_blocks_are_all_rows_in_their_order(monkeypatch):
+    monkeypatch.setattr(dosage, "_ROWS", 4)
+    values = np.arange(60, dtype=np.int8).reshape(20, 3)
+    plain = xr.DataArray(values, dims=("variant", "individual"))
+    for given in (plain, plain.chunk(variant=7, individual=2), plain.T, plain.isel(variant=[])):
+        blocks = list(dosage.dosage_blocks(given))
+        assert max(map(len, blocks)) <= 4
+        expected = given.transpose("variant", "individual").values
+        np.testing.assert_array_equal(np.concatenate(blocks), expected)

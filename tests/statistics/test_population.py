@@ -127,6 +127,18 @@ def test_repeated_ids_of_a_set_count_once():
     assert in_gene_set(genes, ["ENSG00000000003.12"]).tolist() == [False, False, True]
 
 
+@pytest.mark.parametrize("kind", [object, str, np.dtypes.StringDType()])
+def test_ids_in_any_kind_of_text(kind):
+    genes = np.array(["ENSG00000000001.2", "ENSG00000000002"]).astype(kind)
+    wanted = np.array(["ENSG00000000001"]).astype(kind)
+    assert in_gene_set(genes, wanted).tolist() == [True, False]
+    placed = xr.Dataset(
+        {"contig": ("gene", np.array(["1", "2"]).astype(kind)), "tss": ("gene", [3, 3])},
+        {"gene": genes},
+    )
+    assert in_test_regions(placed, Regions.of([("chr1", 0, 5)])).values.tolist() == [True, False]
+
+
 def test_gene_sets_that_cannot_be_meant_are_refused():
     with pytest.raises(GeneTableError, match="ENSG00000000001 stands 2 times"):
         in_gene_set(["ENSG00000000001.1", "ENSG00000000001.2"], ["ENSG00000000001"])

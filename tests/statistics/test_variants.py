@@ -85,6 +85,16 @@ def test_frequencies_by_hand():
     assert np.isnan(variant_frequency(np.empty((2, 0), np.int8)).carrier).all()
 
 
+def test_fractions_of_imputed_calls_are_summed_whole():
+    dosage = np.array([[0.5, 1.25, 2.0, 0.0], [0.1, np.nan, -1.0, 0.2]])
+    for kind in (np.float64, np.float32):
+        found = variant_frequency(dosage.astype(kind))
+        np.testing.assert_allclose(found.allele, [3.75 / 8, 0.3 / 4], rtol=1e-7)
+        np.testing.assert_allclose(found.minor_allele, [3.75 / 8, 0.3 / 4], rtol=1e-7)
+        np.testing.assert_allclose(found.carrier, [0.75, 1.0])
+        assert found.n_called.tolist() == [4, 2]
+
+
 def test_many_people_do_not_overflow():
     assert variant_frequency(np.full((1, 1000), 2, np.int8)).allele == 1.0
 

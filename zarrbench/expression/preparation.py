@@ -41,6 +41,8 @@ class Expression:
         Precision weights of the least squares; voom needs raw counts.
     covariates : 'all', 'none' or tuple of str
         Those of the store that are removed.
+    genotype_components : int
+        So many components of the genotype_quality stage are removed with them.
     n_expression_pcs : int
         Principal components of the residuals that are removed with them.
     min_mean_log2cpm : float, optional
@@ -53,12 +55,15 @@ class Expression:
     covariates: Literal["all", "none"] | tuple[str, ...] = "all"
     n_expression_pcs: int = 10
     min_mean_log2cpm: float | None = 2.0
+    genotype_components: int = 0
 
     def __post_init__(self) -> None:
         if self.weights == "voom" and not self.counts:
             raise ValueError("weights: voom needs raw counts; say 'weights: none' for a matrix")
         if self.n_expression_pcs < 0:
             raise ValueError("n_expression_pcs must be at least 0")
+        if self.genotype_components < 0:
+            raise ValueError("genotype_components must be at least 0")
         if self.min_mean_log2cpm is not None and not np.isfinite(self.min_mean_log2cpm):
             raise ValueError("min_mean_log2cpm must be a finite number, or null for all genes")
         if isinstance(self.covariates, tuple) and len(set(self.covariates)) < len(self.covariates):

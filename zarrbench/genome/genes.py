@@ -121,6 +121,36 @@ def unversioned(ids: Iterable[str]) -> NDArray[np.object_]:
     return np.array([_VERSIONED.sub(r"\1\2", gene_id) for gene_id in ids], dtype=object)
 
 
+def read_gene_ids(path: Path) -> list[str]:
+    """Return the gene ids of a list as they are written, each once, in its order.
+
+    Parameters
+    ----------
+    path : Path
+        A NumPy array of texts (``.npy``), or a text table, plain or gzip-compressed: its first
+        column, without a header.
+
+    Raises
+    ------
+    GeneTableError
+        If it cannot be read as either, or is empty.
+    """
+    if path.suffix == ".npy":
+        try:
+            found = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise GeneTableError(f"{path} is no NumPy array of gene ids: {error}") from error
+        if found.dtype.kind not in "UST":
+            raise GeneTableError(f"{path} holds {found.dtype}, expected gene ids as text")
+        ids = [str(one) for one in found.astype(str).ravel().tolist()]
+    else:
+        ids = [cells[0].strip() for _, cells in read_rows(path)]
+    ids = [one for one in dict.fromkeys(ids) if one]
+    if not ids:
+        raise GeneTableError(f"{path} holds no gene id; give one a line, or in the first column")
+    return ids
+
+
 def sel_gene(dataset: xr.Dataset, name: str) -> xr.Dataset:
     """Select a gene by id (with or without version) or by name; ambiguity lists the candidates.
 

@@ -41,10 +41,10 @@ class Regions:
         ContigError
             If two of the names mean the same contig.
         """
-        names = np.asarray(contig, dtype=str)
+        names = np.asarray(contig).astype(object)  # of whichever of NumPy's kinds of text
         starts, ends = np.asarray(start, np.int64), np.asarray(end, np.int64)
         inside = np.zeros(names.shape, dtype=bool)
-        known = map_contigs(np.unique(names).tolist(), self.intervals, "the stretches")
+        known = map_contigs(sorted(set(names.tolist())), self.intervals, "the stretches")
         for name, region_name in known.items():
             here = names == name
             regions = self.intervals[region_name]

@@ -1,6 +1,6 @@
 """How many copies of each alternative allele everybody carries, lazily from a genotype store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import dask
 import dask.array as da
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from zarrbench.genotypes.store import GenotypeStore
 
-# Records of one Dask block: a few MB of calls for a thousand people
-_RECORDS = 16_384
+# Records of one Dask block, a few MB of calls for a thousand people; fewer for many more
+_RECORDS, _BYTES = 16_384, 1 << 27
+# Dosages that are yielded at once
+_ROWS = 2048
 # What is no allele: a record's unused columns, the missing allele, and what another record deletes
 _NO_ALLELE = ("", ".", "*")
 
@@ -47,7 +49,8 @@ def allele_dosages(store: GenotypeStore, individuals: Iterable[str] | None = Non
     calls = dataset["call_genotype"].data
     if not np.array_equal(rows, np.arange(len(store.samples))):
         calls = calls[:, rows]
-    calls = calls.rechunk((_RECORDS, -1, -1))
+    size = min(_RECORDS, max(1, _BYTES // max(1, 2 * len(names))))
+    calls = calls.rechunk((size, -1, -1))
     alleles = dataset["variant_allele"].values.astype(object)
     record, allele = np.nonzero(~np.isin(alleles[:, 1:], _NO_ALLELE))
     allele += 1
@@ -75,6 +78,19 @@ def allele_dosages(store: GenotypeStore, individuals: Iterable[str] | None = Non
             "individual": np.array(names, dtype=object),
         },
     )
+
+
+def dosage_blocks(dosage: xr.DataArray) -> Iterator[NDArray]:
+    """Yield dosages (variant, individual) a few variants at a time, one Dask block in memory.
+
+    What is made of them, floats mostly, is several times as large.
+    """
+    data = dosage.transpose("variant", "individual").data
+    blocks = data.rechunk({1: -1}).blocks if isinstance(data, da.Array) else [data]
+    for block in blocks:
+        computed = np.asarray(block)
+        for start in range(0, max(1, len(computed)), _ROWS):
+            yield computed[start : start + _ROWS]
 
 
 def _copies(calls: NDArray, record: NDArray[np.int64], allele: NDArray[np.int64]) -> NDArray:

@@ -1,8 +1,9 @@
 """The eQTL stage: slopes of every gene on every variant near it, as a store and as a table."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import dask
 import numpy as np
@@ -50,6 +51,7 @@ def run_eqtl(workspace: Workspace) -> xr.Dataset:
             "tables": {part: facts[part]["files"] for part in ("genes", "expression")},
             "adjusted": workspace.expression_state,
             "people": list(workspace.join.individuals),
+            "components": workspace.genotype_inputs if parameters.genotype_components else "",
         }
     )
     if exists(workspace.eqtl) and exists(workspace.eqtl_table):
@@ -84,9 +86,17 @@ def gene_slopes(workspace: Workspace, parameters: Eqtl) -> xr.Dataset:
 
 
 def _covariates(workspace: Workspace, parameters: Eqtl) -> xr.DataArray | None:
-    wanted = parameters.covariates
-    if not wanted:
-        return None
+    """Return what slopes are adjusted for (covariate, individual), None for nothing."""
+    parts = []
+    if parameters.covariates:
+        parts.append(_of_expression(workspace, parameters.covariates))
+    if parameters.genotype_components:
+        components = workspace.genotype_components(parameters.genotype_components)
+        parts.append(components.sel(individual=list(workspace.join.individuals)))
+    return xr.concat(parts, "covariate") if parts else None
+
+
+def _of_expression(workspace: Workspace, wanted: Literal["all"] | Sequence[str]) -> xr.DataArray:
     expression = workspace.stores.expression
     if "covariates" not in expression:
         raise ExpressionError(

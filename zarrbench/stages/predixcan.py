@@ -13,14 +13,14 @@ from distributed import Client
 import zarrbench
 from zarrbench import progress
 from zarrbench.delimited import read_rows
-from zarrbench.errors import GeneTableError, IncompleteCubeError, SampleError, SourceError
+from zarrbench.errors import GeneTableError, SampleError, SourceError
 from zarrbench.expression.samples import observed
 from zarrbench.genome.coordinates import map_contigs
 from zarrbench.genome.genes import window_around
 from zarrbench.layouts import PREDIXCAN
 from zarrbench.parameters import PrediXcan, Statistics, TrainingPeople
 from zarrbench.predictdb import KEY, PredictDB, read_predictdb, write_predictdb
-from zarrbench.predictions.cube import done_shards, finished_genes, open_cube
+from zarrbench.predictions.cube import done_shards, open_cube
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import submit_bounded
 from zarrbench.provenance import file_sha256, fingerprint, installed, plain
@@ -62,12 +62,7 @@ def run_predixcan(workspace: Workspace, client: Client, limit: int | None = None
     statistics = workspace.recipe.stage(Statistics)
     workspace.check_cube()
     cube = open_cube(workspace.cube, incomplete="nan")
-    finished = set(finished_genes(workspace.cube)) - set(workspace.not_expressed)
-    names = [name for name in map(str, cube["gene"].values[:limit]) if name in finished]
-    if not names:
-        raise IncompleteCubeError(
-            f"no gene of the cube {workspace.cube} is finished; 'zarrbench status' shows why"
-        )
+    names = workspace.compared_genes(limit)
     sources = (parameters.weights, parameters.train and parameters.train.samples)
     inputs = fingerprint(
         {

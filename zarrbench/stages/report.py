@@ -19,6 +19,10 @@ from zarrbench.predictions.cube import done_shards, open_cube, read_attributes, 
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.provenance import PACKAGES, installed, plain, stamp
 from zarrbench.report.page import ReportInputs, write_report
+from zarrbench.stages.genotype_quality import standing_quality, warnings_of
+from zarrbench.stages.genotype_quality import summary as genotype_summary
+from zarrbench.stages.population import standing_population
+from zarrbench.stages.population import summary as population_summary
 from zarrbench.stages.statistics import selected_track
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import get, open_dataset, write_text
@@ -112,6 +116,7 @@ def _facts(
             "REF alleles that contradict the reference": f"{checks['n_ref_mismatches']:,}",
             "contig names": _renamed(checks["contig_map"]),
         },
+        **_of_stages(workspace, statistics),
         "Choices: haplotypes": _flat(made["policies"]),
         "Choices: model": _flat(made["model"]),
         "Choices: predictions": _flat(made["predict"]),
@@ -159,6 +164,9 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
     left_out = Counter(json.loads(statistics.attrs.get("left_out", "{}")).values())
     for reason, count in left_out.items():
         found.append(f"{count:,} predicted genes are not shown: {reason}.")
+    quality = _quality(workspace)
+    if quality is not None:
+        found += warnings_of(quality)
     covariates = workspace.stores.recipe.expression.covariates
     if covariates is not None and not workspace.adjusts_expression:
         found.append(
@@ -175,6 +183,34 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
             f"{few} genes have fewer than 3 effectively independent variants: their null is far "
             f"from normal; look at the empirical p there."
         )
+    return found
+
+
+def _quality(workspace: Workspace) -> xr.Dataset | None:
+    """Return what the genotype_quality stage found, if the pipeline has it and it is up to date."""
+    has = "genotype_quality" in workspace.recipe.stages
+    return standing_quality(workspace) if has else None
+
+
+def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[str, str]]:
+    """Return what further stages found and that is up to date: counts and r, no ids."""
+    found: dict[str, dict[str, str]] = {}
+    quality = _quality(workspace)
+    if quality is not None:
+        found["Genotype quality"] = {
+            name.replace("_", " "): f"{value:,}" if isinstance(value, int) else str(value)
+            for name, value in genotype_summary(quality).items()
+        }
+    if "population" in workspace.recipe.stages:
+        names = [str(gene) for gene in statistics["gene"].values]
+        across = standing_population(workspace, names)
+        if across is not None:
+            rows = population_summary(across, str(statistics.attrs["track"]))
+            found["Across genes: reference prediction against mean expression"] = {
+                f"{subset} ({row['genes']:,} genes)": f"r = {row['pearson_r']:.3f}, of ranks "
+                f"{row['spearman_r']:.3f}"
+                for subset, row in rows.items()
+            }
     return found
 
 

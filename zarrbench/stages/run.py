@@ -15,6 +15,8 @@ from zarrbench.recipes import nearest
 from zarrbench.remote import is_url
 from zarrbench.stages.eqtl import run_eqtl
 from zarrbench.stages.expression import run_expression
+from zarrbench.stages.genotype_quality import run_genotype_quality
+from zarrbench.stages.population import run_population
 from zarrbench.stages.predict import refuse_failed, run_predict
 from zarrbench.stages.predixcan import run_predixcan
 from zarrbench.stages.report import run_report
@@ -48,14 +50,16 @@ def _predict(run: Running) -> None:
 
 
 _RUNNERS: dict[str, Callable[[Running], object]] = {
+    "genotype_quality": lambda run: run_genotype_quality(run.workspace),
     "expression": lambda run: run_expression(run.workspace),
     "predict": _predict,
     "statistics": lambda run: run_statistics(run.workspace, run.client, run.limit),
+    "population": lambda run: run_population(run.workspace, run.limit),
     "eqtl": lambda run: run_eqtl(run.workspace),
     "predixcan": lambda run: run_predixcan(run.workspace, run.client, run.limit),
     "report": lambda run: run_report(run.workspace, run.timings),
 }
-_WITHOUT_CLUSTER = {"stores", "expression", "report"}
+_WITHOUT_CLUSTER = {"stores", "genotype_quality", "expression", "population", "report"}
 
 
 def _process_bytes(workspace: Workspace) -> int:

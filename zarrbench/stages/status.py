@@ -61,8 +61,14 @@ def pipeline_status(workspace: Workspace) -> dict[str, Any]:
 
 def _results(workspace: Workspace) -> list[Place]:
     stages = workspace.recipe.stages
-    found = [workspace.adjusted] if workspace.adjusts_expression else []
+    found = []
+    if "genotype_quality" in stages:
+        found += [workspace.genotype_quality, *workspace.genotype_tables]
+    if workspace.adjusts_expression:
+        found.append(workspace.adjusted)
     found += [workspace.statistics, workspace.gene_table, workspace.report]
+    if "population" in stages:
+        found += [workspace.population, workspace.population_table]
     if "eqtl" in stages:
         found += [workspace.eqtl, workspace.eqtl_table]
     if "predixcan" in stages:

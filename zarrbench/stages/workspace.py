@@ -7,13 +7,13 @@ from pathlib import Path
 import xarray as xr
 
 import zarrbench
-from zarrbench.errors import RecipeError
+from zarrbench.errors import IncompleteCubeError, RecipeError
 from zarrbench.expression.samples import Join, join_samples
-from zarrbench.layouts import EXPRESSION
+from zarrbench.layouts import EXPRESSION, GENOTYPE_QUALITY
 from zarrbench.models.protocol import LoadableModel
-from zarrbench.parameters import Expression, Statistics
+from zarrbench.parameters import Expression, GenotypeQuality, Statistics
 from zarrbench.pipeline import PipelineRecipe, check_track, load_pipeline
-from zarrbench.predictions.cube import open_cube, read_recipe
+from zarrbench.predictions.cube import finished_genes, open_cube, read_recipe
 from zarrbench.predictions.extension import in_order_of
 from zarrbench.predictions.plan import Plan, Predict, described_recipe, make_plan
 from zarrbench.predictions.worker import Job
@@ -68,12 +68,30 @@ class Workspace:
         return self.folder / "expression.zarr"
 
     @property
+    def genotype_quality(self) -> Place:
+        return self.folder / "genotype_quality.zarr"
+
+    @property
+    def genotype_tables(self) -> tuple[Place, Place, Place]:
+        """Tables of variants, people and related pairs; the last two are local, having ids."""
+        names = ("variants.parquet", "individuals.tsv", "related_pairs.tsv")
+        return self.folder / names[0], self.folder / names[1], self.folder / names[2]
+
+    @property
     def statistics(self) -> Place:
         return self.folder / "genes.zarr"
 
     @property
     def gene_table(self) -> Place:
         return self.folder / "genes.tsv"
+
+    @property
+    def population(self) -> Place:
+        return self.folder / "population.zarr"
+
+    @property
+    def population_table(self) -> Place:
+        return self.folder / "population.tsv"
 
     @property
     def eqtl(self) -> Place:
@@ -111,14 +129,61 @@ class Workspace:
         return any(isinstance(stage, Expression) for stage in self.recipe.stages.values())
 
     @property
+    def genotype_inputs(self) -> str:
+        """Fingerprint of what determines the store of the genotype_quality stage."""
+        return fingerprint(
+            {
+                "version": [GENOTYPE_QUALITY.version, zarrbench.__version__],
+                "parameters": plain(self.recipe.stage(GenotypeQuality)),
+                "genotypes": self.stores.identity(),
+            }
+        )
+
+    def genotype_components(self, n_components: int) -> xr.DataArray:
+        """Return the first components of the genotypes (covariate, individual), as covariates.
+
+        Raises
+        ------
+        RecipeError
+            If the pipeline lacks the stage, it was not run since something changed, or it made
+            fewer.
+        """
+        inputs = self.genotype_inputs
+        standing = exists(self.genotype_quality)
+        found = open_dataset(self.genotype_quality, GENOTYPE_QUALITY) if standing else xr.Dataset()
+        if found.attrs.get("inputs") != inputs:
+            raise RecipeError(
+                f"the genotype components {self.genotype_quality} are not there, or were made with "
+                f"other parameters or from other files; run 'zarrbench run {self.file} --only "
+                f"genotype_quality' first"
+            )
+        made = found.sizes.get("component", 0)
+        if n_components > made:
+            raise RecipeError(
+                f"{self.file} asks for {n_components} genotype components, and {made} were made; "
+                f"raise 'n_components' of genotype_quality"
+            )
+        values = found["genotype_components"].isel(component=slice(n_components)).load()
+        return xr.DataArray(
+            values.transpose("component", "individual").values,
+            dims=("covariate", "individual"),
+            coords={
+                "covariate": values["component"].values.astype(object),
+                "individual": values["individual"].values.astype(object),
+            },
+        )
+
+    @property
     def expression_inputs(self) -> str:
         """Fingerprint of what determines the store of the expression stage."""
         made = self.stores.facts()["expression"]
+        parameters = self.recipe.stage(Expression)
         return fingerprint(
             {
                 "version": [EXPRESSION.version, zarrbench.__version__],
-                "parameters": plain(self.recipe.stage(Expression)),
+                "parameters": plain(parameters),
                 "expression": [made["files"], made["recipe"]],
+                "genotypes": self.genotype_inputs if parameters.genotype_components else "",
             }
         )
 
@@ -163,6 +228,23 @@ class Workspace:
         """Genes of the expression store that the expression stage left out."""
         given, kept = self.stores.expression["gene"].values, self.expression["gene"].values
         return set(map(str, given)).difference(map(str, kept))
+
+    def compared_genes(self, limit: int | None = None) -> list[str]:
+        """Return the finished genes of the cube, among the first `limit`, that are expressed.
+
+        Raises
+        ------
+        IncompleteCubeError
+            If there is none.
+        """
+        cube = open_cube(self.cube, incomplete="nan")
+        wanted = set(finished_genes(self.cube)) - self.not_expressed
+        names = [name for name in map(str, cube["gene"].values[:limit]) if name in wanted]
+        if not names:
+            raise IncompleteCubeError(
+                f"no gene of the cube {self.cube} is finished; 'zarrbench status' shows why"
+            )
+        return names
 
     @cached_property
     def join(self) -> Join:

@@ -19,6 +19,7 @@ from zarrbench.layouts import EQTL
 from zarrbench.recipes import nearest
 from zarrbench.remote import Place, place
 from zarrbench.statistics.slopes import Slopes, slopes
+from zarrbench.statistics.variants import variant_frequency
 from zarrbench.storage import open_dataset
 
 # Bytes of dosages that one Dask block may read: its pairs are at most as many as its variants
@@ -318,9 +319,5 @@ def _lazy_frequencies(calls: da.Array) -> dict[str, da.Array]:
 
 def _frequencies(calls: NDArray) -> NDArray[np.float64]:
     """Return the columns named in `_FREQUENCY`, NaN where nobody is called."""
-    called = calls >= 0
-    n = called.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        frequency = np.where(called, calls, 0).sum(axis=1) / (2 * n)
-        carriers = (calls > 0).sum(axis=1) / n
-    return np.stack([frequency, np.minimum(frequency, 1 - frequency), carriers, n], axis=1)
+    found = variant_frequency(calls)
+    return np.stack([found.allele, found.minor_allele, found.carrier, found.n_called], axis=1)

@@ -60,14 +60,17 @@ def flag_genes(
     GeneTableError
         If there are variants and none belongs to any of the genes.
     """
-    ids, variants = unversioned(np.asarray(listed_gene, str)), np.asarray(variant, str)
+    ids, variants = (
+        unversioned(np.asarray(listed_gene).astype(object)),
+        np.asarray(variant).astype(object),
+    )
     for one, text in zip(ids, variants, strict=True):
         if not _VARIANT.fullmatch(text):
             raise SourceError(
                 f"the fine-mapped variant {text!r:.60} of the gene {one} is not written as "
                 "chr1_12345_A_G_b38; give a list in that form"
             )
-    genes = unversioned(np.asarray(gene, str))
+    genes = unversioned(np.asarray(gene).astype(object))
     if len(ids) and not set(ids) & set(genes):
         raise GeneTableError(
             f"none of the {len(set(ids))} genes with a fine-mapped variant (for example {ids[0]}) "

@@ -96,7 +96,7 @@ def in_gene_set(gene: ArrayLike, ids: Iterable[str]) -> NDArray[np.bool_]:
     GeneTableError
         If `gene` repeats an id, or none of them is in the set.
     """
-    genes, wanted = unversioned(np.asarray(gene, dtype=str)), set(unversioned(ids))
+    genes, wanted = unversioned(_texts(gene)), set(unversioned(ids))
     distinct, counts = np.unique(genes.astype(str), return_counts=True)
     if (counts > 1).any():
         raise GeneTableError(
@@ -112,12 +112,17 @@ def in_gene_set(gene: ArrayLike, ids: Iterable[str]) -> NDArray[np.bool_]:
     return inside
 
 
+def _texts(values: ArrayLike) -> list[str]:
+    """Return texts as Python has them, whichever of its three kinds NumPy holds."""
+    return [str(value) for value in np.asarray(values).tolist()]
+
+
 def in_test_regions(
     genes: xr.Dataset,
     regions: Regions,
     test_rule: TestRule = "tss_in_region",
     window_length: int = 196_608,
-    tss_index: int = 98_304,
+    tss_index: int | NDArray[np.int64] = 98_304,
 ) -> xr.DataArray:
     """Return which genes lie in the regions that a model was not trained on.
 
@@ -131,7 +136,8 @@ def in_test_regions(
         "tss_in_region": the base of the TSS is inside. "window_in_region": all bases of the window
         that the model reads are. The study does not say which it took.
     window_length, tss_index
-        Length of that window and 0-based index of the TSS in it, on the forward strand.
+        Length of that window and 0-based index of the TSS in it, on the forward strand; of each
+        gene where they differ (a model that reads the minus strand as reverse complement).
 
     Returns
     -------
@@ -146,11 +152,12 @@ def in_test_regions(
     if test_rule not in get_args(TestRule):
         known = " or ".join(get_args(TestRule))
         raise RecipeError(f"test_rule cannot be {test_rule!r}; use {known}")
-    if not 0 <= tss_index < window_length:
-        raise RecipeError(
-            f"tss_index {tss_index} lies outside a window of {window_length} bases; give the "
-            "0-based index of the TSS base"
-        )
+    for index in np.unique(tss_index).tolist():
+        if not 0 <= index < window_length:
+            raise RecipeError(
+                f"tss_index {index} lies outside a window of {window_length} bases; give the "
+                "0-based index of the TSS base"
+            )
     tss = from_one_based(genes["tss"].values)
     whole = test_rule == "window_in_region"
     start = tss - tss_index if whole else tss

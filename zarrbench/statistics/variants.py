@@ -73,7 +73,9 @@ def variant_frequency(dosage: ArrayLike, decimals: int | None = None) -> Variant
     Parameters
     ----------
     dosage
-        Alternative-allele counts 0, 1, 2 of a diploid; -1 = missing, which no share counts.
+        Alternative-allele counts 0, 1, 2 of a diploid, or their expectation where calls were
+        imputed (whoever has a part of a copy is then a carrier); negative or NaN = missing, which
+        no share counts.
     decimals
         Round the shares to so many, as the study's tables do (3).
 
@@ -85,7 +87,8 @@ def variant_frequency(dosage: ArrayLike, decimals: int | None = None) -> Variant
     calls = np.asarray(dosage)
     n = np.asarray((calls >= 0).sum(axis=-1))
     carriers = (calls > 0).sum(axis=-1)
-    copies = np.where(calls > 0, calls, 0).sum(axis=-1, dtype=np.int64)
+    whole = calls.dtype.kind in "iub"
+    copies = np.where(calls > 0, calls, 0).sum(axis=-1, dtype=np.int64 if whole else np.float64)
     with np.errstate(invalid="ignore"):
         carrier, allele = carriers / n, copies / (2 * n)
     shares = np.stack(
@@ -206,8 +209,8 @@ def heat_map(
     common = np.flatnonzero(variant_frequency(calls).carrier > min_frequency)
     variant_group = np.full(calls.shape[0], -1)
     individual_group = np.full(calls.shape[1], -1)
-    groups = correlated_groups(_imputed(calls[common]), threshold)
-    profiles = _means(_imputed(calls[common]), groups)
+    groups = correlated_groups(mean_imputed(calls[common]), threshold)
+    profiles = _means(mean_imputed(calls[common]), groups)
     carrying = np.flatnonzero(profiles.sum(axis=0) > min_carried)
     people = profiles[:, carrying].T
     people_groups = correlated_groups(people, threshold)
@@ -218,8 +221,8 @@ def heat_map(
     return HeatMap(values[np.ix_(down, across)], variant_group, individual_group)
 
 
-def _imputed(calls: NDArray) -> NDArray[np.float64]:
-    """Return dosages in which a missing call has the mean of its variant."""
+def mean_imputed(calls: NDArray) -> NDArray[np.float64]:
+    """Return dosages (variant, individual) in which a missing call has the mean of its variant."""
     called = calls >= 0
     counts = np.maximum(called.sum(axis=1, keepdims=True), 1)
     means = np.where(called, calls, 0).sum(axis=1, keepdims=True) / counts
