@@ -72,9 +72,9 @@ def run(
 ) -> None:
     """Run PIPELINE (a YAML file or the name of a packaged one), or continue it."""
     from zarrbench.clusters import load_cluster_recipe
-    from zarrbench.layouts import GENOTYPE_QUALITY, POPULATION
+    from zarrbench.layouts import GENE_TABLE, GENOTYPE_QUALITY, POPULATION
     from zarrbench.recipes import find
-    from zarrbench.stages import genotype_quality, population, predict, predixcan
+    from zarrbench.stages import gene_table, genotype_quality, population, predict, predixcan
     from zarrbench.stages.expression import have_expression
     from zarrbench.stages.run import run_pipeline
     from zarrbench.storage import open_dataset
@@ -97,6 +97,9 @@ def run(
         outcome["population"] = population.summary(found)
     if "predixcan" in timings:
         outcome["predixcan"] = predixcan.summary(workspace)
+    if "gene_table" in timings:
+        together = open_dataset(workspace.study_table, GENE_TABLE).load()
+        outcome["gene_table"] = gene_table.summary(together)
     seconds = {stage: round(value, 1) for stage, value in timings.items()}
     show({"results": str(workspace.folder), "seconds": seconds, **outcome}, as_json)
 

@@ -381,3 +381,68 @@ PREDIXCAN = Layout(
         "n_trained_on": Variable(("gene",), "int", "people with expression that it was trained on"),
     },
 )
+
+GENE_TABLE = Layout(
+    "gene_table",
+    1,
+    {
+        **_GENE_COORDINATES,
+        "start": Variable(("gene",), "int", "first base of the gene, 1-based"),
+        "end": Variable(("gene",), "int", "last base of the gene, 1-based inclusive"),
+        "mean_observed": Variable(("gene",), "float", "mean expression of the people compared"),
+        "sd_observed": Variable(("gene",), "float", "standard deviation of it, ddof 0"),
+        "r_finetuned": Variable(
+            ("gene",), "float", "Pearson r of the weighted tracks and observed; NaN without them"
+        ),
+        "p_finetuned": Variable(("gene",), "float", "two-sided p of it, n - 2 d.f."),
+        "mean_finetuned": Variable(("gene",), "float", "mean prediction by the weighted tracks"),
+        "sd_finetuned": Variable(("gene",), "float", "standard deviation of it, ddof 0"),
+        "r_track": Variable(
+            ("gene",), "float", "Pearson r of the track and observed; NaN if one is constant"
+        ),
+        "p_track": Variable(("gene",), "float", "two-sided p of it, n - 2 d.f."),
+        "mean_track": Variable(("gene",), "float", "mean prediction of the track"),
+        "sd_track": Variable(("gene",), "float", "standard deviation of it, ddof 0"),
+        "null_mean": Variable(("gene",), "float", "mean |r| of the random predictors"),
+        "null_sd": Variable(("gene",), "float", "standard deviation of those |r|, ddof 0"),
+        "null_t": Variable(("gene",), "float", "the chosen null statistic (NaN for empirical)"),
+        "minus_log10_p": Variable(
+            ("gene",), "float", "of its p; infinite where that is below 5e-324"
+        ),
+        "minus_log10_q": Variable(("gene",), "float", "of its Benjamini-Hochberg adjusted p"),
+        "r_predixcan": Variable(
+            ("gene",), "float", "Pearson r of PrediXcan, on people it was not trained on; or NaN"
+        ),
+        "n_individuals": Variable(("gene",), "int", "people with prediction and expression"),
+        "n_variants": Variable(("gene",), "int", "variants substituted inside the model's window"),
+        "variant_list": Variable(
+            ("variant_list",),
+            "string",
+            "name of a list of fine-mapped variants; any = all lists together",
+            optional=True,
+        ),
+        "fine_mapped": Variable(
+            ("variant_list", "gene"),
+            "string",
+            "the gene's variants in the list, joined by commas; empty if there is none",
+            optional=True,
+        ),
+        "rank_sum_z": Variable(
+            ("variant_list",),
+            "float",
+            "rank-sum statistic of |r_track| of genes with such a variant against the rest",
+            optional=True,
+        ),
+        "rank_sum_p": Variable(("variant_list",), "float", "two-sided p of it", optional=True),
+        "n_flagged": Variable(
+            ("variant_list",), "int", "genes with r and such a variant", optional=True
+        ),
+        "n_rest": Variable(("variant_list",), "int", "other genes with r", optional=True),
+        "n_flagged_negative": Variable(
+            ("variant_list",), "int", "of n_flagged, those with r < 0", optional=True
+        ),
+        "n_rest_negative": Variable(
+            ("variant_list",), "int", "of n_rest, those with r < 0", optional=True
+        ),
+    },
+)

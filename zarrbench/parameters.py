@@ -1,5 +1,7 @@
 """What each stage after the prediction can be told: the keys of its mapping in a pipeline file."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +14,8 @@ from zarrbench.statistics.population import TestRule
 
 #: name of the whole among the subsets of the population stage
 ALL_GENES = "all"
+#: name of the union of the lists of fine-mapped variants
+ANY_LIST = "any"
 
 
 @dataclass(frozen=True)
@@ -287,6 +291,29 @@ class PrediXcan:
             raise ValueError("min_coverage must lie between 0 and 1")
         if self.seed < 0:
             raise ValueError("seed must not be negative")
+
+
+@dataclass(frozen=True)
+class GeneTable:
+    """The per-gene table (METHODS section 25), and genes with a fine-mapped variant (section 20).
+
+    Parameters
+    ----------
+    fine_mapped : mapping of str to Source
+        Lists of genes and variants by name, such as ``brain``: a column of the table for each.
+        Text tables with columns ``gene`` and ``variant`` (others are passed over), or of these two
+        without a header; variants as ``chr1_12345_A_G_b38``, 1-based.
+    """
+
+    fine_mapped: Mapping[str, Source] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.fine_mapped:
+            if not re.fullmatch(r"\w+", name) or name == ANY_LIST:
+                raise ValueError(
+                    f"the name of a list of fine-mapped variants cannot be {name!r}: it must be "
+                    f"letters, digits or _, and not {ANY_LIST!r}, which is all lists together"
+                )
 
 
 @dataclass(frozen=True)

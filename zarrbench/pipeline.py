@@ -13,6 +13,7 @@ from zarrbench.models.protocol import ModelRecipe, Track, parse_model
 from zarrbench.parameters import (
     Eqtl,
     Expression,
+    GeneTable,
     GenotypeQuality,
     Population,
     PrediXcan,
@@ -31,6 +32,7 @@ STAGES: dict[str, type[Any]] = {
     "population": Population,
     "eqtl": Eqtl,
     "predixcan": PrediXcan,
+    "gene_table": GeneTable,
     "report": Report,
 }
 

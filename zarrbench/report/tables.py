@@ -57,13 +57,13 @@ def write_gene_table(statistics: xr.Dataset, path: Place) -> None:
     write_table(gene_table(statistics), path)
 
 
-def write_table(table: pd.DataFrame, path: Place) -> None:
+def write_table(table: pd.DataFrame, path: Place, missing: str = "NA") -> None:
     """Write a table as tab-separated text, whole or not at all.
 
-    Floats are written with all their digits, missing numbers as ``NA``, booleans as ``True`` and
+    Floats are written with all their digits, missing numbers as `missing`, booleans as ``True`` and
     ``False``.
     """
-    text = table.to_csv(sep="\t", index=False, na_rep="NA", lineterminator="\n")
+    text = table.to_csv(sep="\t", index=False, na_rep=missing, lineterminator="\n")
     storage.write_text(path, text)
 
 

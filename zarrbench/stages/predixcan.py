@@ -58,37 +58,13 @@ def run_predixcan(workspace: Workspace, client: Client, limit: int | None = None
     SampleError
         If the people to train on are unknown, or leave fewer than three to evaluate.
     """
-    parameters = workspace.recipe.stage(PrediXcan)
-    statistics = workspace.recipe.stage(Statistics)
     workspace.check_cube()
-    cube = open_cube(workspace.cube, incomplete="nan")
     names = workspace.compared_genes(limit)
-    sources = (parameters.weights, parameters.train and parameters.train.samples)
-    inputs = fingerprint(
-        {
-            "version": [PREDIXCAN.version, zarrbench.__version__, installed(("scikit-learn",))],
-            "parameters": without_sources(parameters),
-            "files": [s and file_sha256(workspace.locate(s)) for s in sources],
-            "statistics": plain([statistics.track, statistics.haplotypes, statistics.nan_policy]),
-            "cube": cube.attrs["recipe_hash"],
-            "expression": workspace.expression_state
-            or workspace.stores.facts()["expression"]["files"],
-            "genes": names,
-            "shards": sorted(
-                [*key, *entry.checksums.values()]
-                for key, entry in done_shards(workspace.cube).items()
-            ),
-        }
-    )
-    results = [workspace.predixcan, workspace.predixcan_table]
-    if parameters.weights is None:
-        results.append(workspace.predixcan_weights)
-    if all(exists(path) for path in results):
-        standing = open_dataset(workspace.predixcan, PREDIXCAN).load()
-        if standing.attrs.get("inputs") == inputs:
-            return standing
+    standing = standing_predixcan(workspace, names)
+    if standing is not None:
+        return standing
     compared, trained = compare_genes(workspace, client, names)
-    compared.attrs["inputs"] = inputs
+    compared.attrs["inputs"] = _inputs(workspace, names)
     # The store last: it says what the others were made from.
     if trained is not None:
         write_predictdb(trained, workspace.predixcan_weights)
@@ -97,6 +73,39 @@ def run_predixcan(workspace: Workspace, client: Client, limit: int | None = None
     write_table(predixcan_table(compared), workspace.predixcan_table)
     write_dataset(compared, workspace.predixcan, PREDIXCAN)
     return compared
+
+
+def standing_predixcan(workspace: Workspace, names: Sequence[str]) -> xr.Dataset | None:
+    """Return what the stage wrote of these genes, None if anything has changed since."""
+    results = [workspace.predixcan, workspace.predixcan_table]
+    if workspace.recipe.stage(PrediXcan).weights is None:
+        results.append(workspace.predixcan_weights)
+    if not all(exists(path) for path in results):
+        return None
+    found = open_dataset(workspace.predixcan, PREDIXCAN).load()
+    return found if found.attrs.get("inputs") == _inputs(workspace, names) else None
+
+
+def _inputs(workspace: Workspace, names: Sequence[str]) -> str:
+    parameters = workspace.recipe.stage(PrediXcan)
+    statistics = workspace.recipe.stage(Statistics)
+    sources = (parameters.weights, parameters.train and parameters.train.samples)
+    return fingerprint(
+        {
+            "version": [PREDIXCAN.version, zarrbench.__version__, installed(("scikit-learn",))],
+            "parameters": without_sources(parameters),
+            "files": [s and file_sha256(workspace.locate(s)) for s in sources],
+            "statistics": plain([statistics.track, statistics.haplotypes, statistics.nan_policy]),
+            "cube": open_cube(workspace.cube, incomplete="nan").attrs["recipe_hash"],
+            "expression": workspace.expression_state
+            or workspace.stores.facts()["expression"]["files"],
+            "genes": list(names),
+            "shards": sorted(
+                [*key, *entry.checksums.values()]
+                for key, entry in done_shards(workspace.cube).items()
+            ),
+        }
+    )
 
 
 def compare_genes(

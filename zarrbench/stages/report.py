@@ -11,21 +11,21 @@ import pandas as pd
 import xarray as xr
 
 from zarrbench import ledger
-from zarrbench.errors import RecipeError
 from zarrbench.expression.samples import observed
-from zarrbench.layouts import GENE_STATISTICS
 from zarrbench.parameters import Expression, Report, Statistics
-from zarrbench.predictions.cube import done_shards, open_cube, read_attributes, read_recipe
+from zarrbench.predictions.cube import done_shards, open_cube, read_recipe
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.provenance import PACKAGES, installed, plain, stamp
 from zarrbench.report.page import ReportInputs, write_report
+from zarrbench.stages.gene_table import standing_gene_table
+from zarrbench.stages.gene_table import summary as gene_table_summary
 from zarrbench.stages.genotype_quality import standing_quality, warnings_of
 from zarrbench.stages.genotype_quality import summary as genotype_summary
 from zarrbench.stages.population import standing_population
 from zarrbench.stages.population import summary as population_summary
-from zarrbench.stages.statistics import selected_track
+from zarrbench.stages.statistics import open_statistics, selected_track
 from zarrbench.stages.workspace import Workspace
-from zarrbench.storage import get, open_dataset, write_text
+from zarrbench.storage import get, write_text
 
 
 def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
@@ -37,8 +37,7 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
     standing = get(record)
     known = json.loads(standing)["timings"] if standing is not None else {}
     timings = {**known, **timings}
-    statistics = open_dataset(workspace.statistics, GENE_STATISTICS).load()
-    _refuse_stale(workspace, statistics)
+    statistics = open_statistics(workspace)
     names = [str(g) for g in statistics["gene"].values]
     whole = open_cube(workspace.cube, incomplete="nan")
     parameters = workspace.recipe.stage(Statistics)
@@ -63,20 +62,6 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
     )
     write_report(workspace.report, inputs)
     write_text(record, json.dumps({**stamp(), "timings": timings}, indent=1))
-
-
-def _refuse_stale(workspace: Workspace, statistics: xr.Dataset) -> None:
-    """Refuse statistics of another cube, of other expression or with other parameters."""
-    workspace.check_cube()
-    asked = json.dumps(plain(workspace.recipe.stage(Statistics)), sort_keys=True)
-    recipe_hash = read_attributes(workspace.cube)["recipe_hash"]
-    made = [statistics.attrs.get(name, "") for name in ("parameters", "recipe_hash", "expression")]
-    if made != [asked, recipe_hash, workspace.expression_state]:
-        raise RecipeError(
-            f"the statistics in {workspace.statistics} were made with other parameters than those "
-            f"of {workspace.file}, or from another cube or expression; run 'zarrbench run "
-            f"{workspace.file} --only statistics' first"
-        )
 
 
 def _facts(
@@ -210,6 +195,20 @@ def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[s
                 f"{subset} ({row['genes']:,} genes)": f"r = {row['pearson_r']:.3f}, of ranks "
                 f"{row['spearman_r']:.3f}"
                 for subset, row in rows.items()
+            }
+    if "gene_table" in workspace.recipe.stages:
+        together = standing_gene_table(workspace)
+        if together is not None:
+            counted = gene_table_summary(together)
+            lists = counted.pop("fine_mapped")
+            found["Gene table"] = {
+                **{name.replace("_", " "): f"{value:,}" for name, value in counted.items()},
+                **{
+                    f"fine-mapped, {name} ({row['genes']:,} genes with r)": f"{row['negative']:,} "
+                    f"with r < 0; |r| against the {row['other_genes']:,} others: z = "
+                    f"{row['z']:.2f}, p = {row['p']:.2g}"
+                    for name, row in lists.items()
+                },
             }
     return found
 

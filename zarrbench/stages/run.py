@@ -15,6 +15,7 @@ from zarrbench.recipes import nearest
 from zarrbench.remote import is_url
 from zarrbench.stages.eqtl import run_eqtl
 from zarrbench.stages.expression import run_expression
+from zarrbench.stages.gene_table import run_gene_table
 from zarrbench.stages.genotype_quality import run_genotype_quality
 from zarrbench.stages.population import run_population
 from zarrbench.stages.predict import refuse_failed, run_predict
@@ -57,9 +58,17 @@ _RUNNERS: dict[str, Callable[[Running], object]] = {
     "population": lambda run: run_population(run.workspace, run.limit),
     "eqtl": lambda run: run_eqtl(run.workspace),
     "predixcan": lambda run: run_predixcan(run.workspace, run.client, run.limit),
+    "gene_table": lambda run: run_gene_table(run.workspace),
     "report": lambda run: run_report(run.workspace, run.timings),
 }
-_WITHOUT_CLUSTER = {"stores", "genotype_quality", "expression", "population", "report"}
+_WITHOUT_CLUSTER = {
+    "stores",
+    "genotype_quality",
+    "expression",
+    "population",
+    "gene_table",
+    "report",
+}
 
 
 def _process_bytes(workspace: Workspace) -> int:

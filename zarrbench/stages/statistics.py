@@ -32,6 +32,7 @@ from zarrbench.predictions.cube import (
     done_shards,
     finished_genes,
     open_cube,
+    read_attributes,
     read_recipe,
     sel_track,
 )
@@ -154,6 +155,30 @@ def run_statistics(workspace: Workspace, client: Client, limit: int | None = Non
     # The store last: it says what both were made from.
     write_gene_table(statistics, workspace.gene_table)
     write_dataset(statistics, workspace.statistics, GENE_STATISTICS)
+    return statistics
+
+
+def open_statistics(workspace: Workspace) -> xr.Dataset:
+    """Return what the stage wrote, loaded.
+
+    Raises
+    ------
+    StoreLayoutError
+        If there is nothing.
+    RecipeError
+        If it is of another cube, of other expression or of other parameters.
+    """
+    statistics = open_dataset(workspace.statistics, GENE_STATISTICS).load()
+    workspace.check_cube()
+    asked = json.dumps(plain(workspace.recipe.stage(Statistics)), sort_keys=True)
+    recipe_hash = read_attributes(workspace.cube)["recipe_hash"]
+    made = [statistics.attrs.get(name, "") for name in ("parameters", "recipe_hash", "expression")]
+    if made != [asked, recipe_hash, workspace.expression_state]:
+        raise RecipeError(
+            f"the statistics in {workspace.statistics} were made with other parameters than those "
+            f"of {workspace.file}, or from another cube or expression; run 'zarrbench run "
+            f"{workspace.file} --only statistics' first"
+        )
     return statistics
 
 

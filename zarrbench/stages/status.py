@@ -73,6 +73,8 @@ def _results(workspace: Workspace) -> list[Place]:
         found += [workspace.eqtl, workspace.eqtl_table]
     if "predixcan" in stages:
         found += [workspace.predixcan, workspace.predixcan_table]
+    if "gene_table" in stages:
+        found += [workspace.study_table, workspace.study_table_text]
     return found
 
 

@@ -115,6 +115,19 @@ class Workspace:
         return self.folder / "predixcan.db"
 
     @property
+    def study_table(self) -> Place:
+        """Store of the gene_table stage; `gene_table` is that of the statistics alone."""
+        return self.folder / "gene_table.zarr"
+
+    @property
+    def study_table_text(self) -> Place:
+        return self.folder / "gene_table.tsv"
+
+    @property
+    def track_weights(self) -> Place:
+        return self.folder / "track_weights.zarr"
+
+    @property
     def report(self) -> Place:
         return self.folder / "report.html"
 
