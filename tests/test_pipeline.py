@@ -10,6 +10,7 @@ from zarrbench.models.motif_model import MotifRecipe
 from zarrbench.parameters import (
     Expression,
     GeneSubset,
+    GeneTable,
     Null,
     Population,
     PrediXcan,
@@ -345,3 +346,16 @@ def test_subsets_of_the_population_stage(tmp_path: Path) -> None:
     )
     subsets[0]["genes"] = "ids.txt"
     assert "needs either genes or regions" in refused(written(tmp_path, stages=stages))
+
+
+def test_lists_of_the_gene_table_stage(tmp_path: Path) -> None:
+    lists = {"brain": "brain.tsv", "cortex": {"file": "cortex.tsv"}}
+    stages = [PREDICT, STATISTICS, {"gene_table": {"fine_mapped": lists}}, {"report": {}}]
+    found = load_pipeline(written(tmp_path, stages=stages)).stage(GeneTable)
+    assert found == GeneTable({"brain": Source("brain.tsv"), "cortex": Source("cortex.tsv")})
+    stages[2] = {"gene_table": None}
+    assert load_pipeline(written(tmp_path, stages=stages)).stage(GeneTable).fine_mapped == {}
+    stages[2] = {"gene_table": {"fine_mapped": {"any": "brain.tsv"}}}
+    assert "cannot be 'any'" in refused(written(tmp_path, stages=stages))
+    stages[2] = {"gene_table": {"fine_mapped": ["brain.tsv"]}}
+    assert "expected a mapping, found" in refused(written(tmp_path, stages=stages))

@@ -252,3 +252,61 @@ def test_r_across_genes(results: Path, realdata: Path) -> None:
         assert row.spearman_r == pytest.approx(scipy.stats.spearmanr(*columns).statistic, rel=1e-6)
     assert len(frame) == 96
     assert table.pearson_r["all"] > 0.2
+
+
+def test_the_table_of_genes(results: Path, realdata: Path, tmp_path: Path) -> None:
+    """From the cube and the BED file, the annotation for the extent, a list with every third gene.
+
+    No list of fine-mapped variants of these people is there: SNVs of the VCF stand for them.
+    """
+    bed = pd.read_csv(
+        realdata / "expression/geuvadis_eur358.chr22_genes.rpkm.hg19.bed.gz", sep="\t"
+    )
+    bed = bed.set_index(bed.gene.str.replace(r"\.\d+$", "", regex=True)).filter(regex="^(HG|NA)")
+    cube = xr.open_zarr(results / "predictions.zarr")
+    ids = [str(gene) for gene in cube.gene.values]
+    with pysam.VariantFile(
+        str(realdata / "genotypes/geuvadis_eur358.chr22_16-22Mb.hg19.vcf.gz")
+    ) as vcf:
+        records = zip(ids[::3], vcf, strict=False)
+        variants = {g: f"chr22_{v.pos}_{v.ref}_{v.alts[0]}_b37" for g, v in records}
+    rows = "".join(f"{gene}\t{variant}\n" for gene, variant in variants.items())
+    (tmp_path / "third.tsv").write_text(f"gene\tvariant\n{rows}")
+    recipe = yaml.safe_load((ROOT / "pipelines/geuvadis_chr22.yaml").read_text())
+    stage = {"gene_table": {"fine_mapped": {"third": str(tmp_path / "third.tsv")}}}
+    recipe["stages"].insert(-1, stage)
+    (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    shown = run(tmp_path / "pipeline.yaml", realdata, results.parent, "--only", "gene_table")
+    table = pd.read_csv(results / "gene_table.tsv", sep="\t", index_col="gene_id")
+    assert list(table.index) == ids
+    gtf = pd.read_csv(realdata / "annotation/gencode.v19.annotation.chr22.gtf.gz", sep="\t",
+                      comment="#", header=None)  # fmt: skip
+    gtf = gtf[gtf[2] == "gene"]
+    gtf.index = gtf[8].str.extract(r'gene_id "([^".]+)')[0]
+    np.testing.assert_array_equal(table[["start", "end"]], gtf.loc[ids, [3, 4]])
+    observed = bed.loc[ids, [str(i) for i in cube.individual.values]].to_numpy(float)
+    predicted = cube.prediction.isel(track=0).astype(float).mean("haplotype").values
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
+    close(table.mean_observed, observed.mean(axis=1))
+    close(table.sd_observed, observed.std(axis=1))
+    close(table.mean_track, predicted.mean(axis=1))
+    close(table.sd_track, predicted.std(axis=1), atol=1e-9)
+    known = table.r_track.notna()
+    assert known.sum() > 80
+    tests = [scipy.stats.pearsonr(*pair)
+             for pair in zip(predicted[known], observed[known], strict=True)]  # fmt: skip
+    close(table.r_track[known], [test.statistic for test in tests], atol=1e-8)
+    close(table.p_track[known], [test.pvalue for test in tests], rtol=1e-5)
+    genes = pd.read_csv(results / "genes.tsv", sep="\t", index_col="gene_id")
+    close(10**-table.minus_log10_p, genes.null_p)
+    close(10**-table.minus_log10_q, scipy.stats.false_discovery_control(genes.null_p))
+    assert table.r_predixcan.isna().all()
+    assert table.fine_mapped_third.dropna().to_dict() == variants
+    flagged = table.fine_mapped_third.notna()
+    r = table.r_track[known]
+    expected = scipy.stats.ranksums(r[flagged[known]].abs(), r[~flagged[known]].abs())
+    counted = shown["gene_table"]["fine_mapped"]["third"]
+    assert counted["genes"] == (flagged & known).sum()
+    assert counted["negative"] == (r[flagged[known]] < 0).sum()
+    assert counted["z"] == pytest.approx(expected.statistic, abs=1e-9)
+    assert counted["p"] == pytest.approx(expected.pvalue, rel=1e-9)

@@ -163,7 +163,11 @@ def compare_lists(r: xr.DataArray, annotated: Any, lists: Mapping[str, pd.DataFr
     ids = [str(gene) for gene in r["gene"].values]
     texts = np.array([_variants(rows).reindex(ids, fill_value="") for rows in every.values()])
     return compared.rename(z="rank_sum_z", p="rank_sum_p").assign(
-        fine_mapped=(("variant_list", "gene"), texts.astype(object))
+        fine_mapped=xr.DataArray(
+            texts.astype(object),
+            {"variant_list": names, "gene": np.array(ids, dtype=object)},
+            ("variant_list", "gene"),
+        )
     )
 
 
