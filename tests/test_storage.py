@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dask
@@ -21,6 +21,7 @@ from zarrbench.locks import locked
 from zarrbench.storage import (
     open_dataset,
     published,
+    put,
     quiet_zarr,
     remove,
     storage_failure,
@@ -312,3 +313,21 @@ def test_a_locked_folder_is_refused_and_the_lock_ends_with_its_holder(tmp_path: 
     holder.wait()
     with locked(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize(("taken", "said"), [("all", "is gone: it was"), ("file", "another run")])
+def test_put_says_what_was_taken_away_while_it_wrote(tmp_path: Path, taken: str, said: str) -> None:
+    folder = tmp_path / "results" / "cube"
+    folder.mkdir(parents=True)
+
+    def parts() -> Iterator[bytes]:
+        yield b"some"
+        if taken == "all":
+            folder.parent.rename(tmp_path / "elsewhere")
+        else:
+            [temporary] = folder.parent.glob(".*")
+            temporary.unlink()
+
+    with pytest.raises(StorageError, match=said):
+        put(folder / "c.0", parts(), folder.parent)
+    assert (tmp_path / "results").exists() == (taken == "file")

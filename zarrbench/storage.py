@@ -249,7 +249,7 @@ def put(path: Place, content: bytes | Iterable[bytes], scratch: Place) -> None:
                 handle.writelines([content] if isinstance(content, bytes) else content)
                 handle.flush()
                 os.fsync(handle.fileno())
-            if not temporary.exists():
+            if not temporary.exists() and path.parent.exists():
                 raise StorageError(
                     f"{path} was not written: another run has begun in {scratch} and cleared what "
                     f"it found half-written; leave it to that run"
