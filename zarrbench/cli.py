@@ -127,13 +127,14 @@ def status(pipeline: str, data: "Place", as_json: bool) -> None:
 
 @main.command()
 @PIPELINE
+@SOURCES
 @DATA
 @command
-def report(pipeline: str, data: "Place") -> None:
+def report(pipeline: str, sources: Path | None, data: "Place") -> None:
     """Write the report of PIPELINE again from its stores."""
     from zarrbench.stages.report import run_report
 
-    workspace = _workspace(pipeline, data, None)
+    workspace = _workspace(pipeline, data, sources)
     run_report(workspace, {})
     click.echo(workspace.report)
 

@@ -142,6 +142,8 @@ def test_is_kept_until_something_changes(finished, tmp_path):
     assert standing_population(workspace, names) is None
     run_population(workspace)
     assert workspace.population_table.stat().st_mtime_ns > before
+    path.unlink()  # as for `zarrbench report` without the folder of sources
+    assert standing_population(workspace, names) is None
 
 
 def test_lists_of_other_ids_are_refused(finished, tmp_path):

@@ -1,5 +1,6 @@
 """The population stage: does the model order genes by mean expression? A store and a table."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import zarrbench
-from zarrbench.errors import ExpressionError
+from zarrbench.errors import ExpressionError, SourceError
 from zarrbench.expression.samples import observed
 from zarrbench.genome.genes import read_gene_ids
 from zarrbench.genome.regions import read_regions
@@ -52,11 +53,16 @@ def run_population(workspace: Workspace, limit: int | None = None) -> xr.Dataset
 
 
 def standing_population(workspace: Workspace, names: Sequence[str]) -> xr.Dataset | None:
-    """Return what the stage wrote of these genes, None if anything has changed since."""
+    """Return what the stage wrote of these genes, None if anything has changed since.
+
+    None, too, if a file of genes or regions is not found, so that nobody can tell.
+    """
     if not (exists(workspace.population) and exists(workspace.population_table)):
         return None
     found = open_dataset(workspace.population, POPULATION).load()
-    return found if found.attrs.get("inputs") == _inputs(workspace, names) else None
+    with contextlib.suppress(SourceError):
+        return found if found.attrs.get("inputs") == _inputs(workspace, names) else None
+    return None
 
 
 def across_genes(workspace: Workspace, names: Sequence[str]) -> xr.Dataset:
