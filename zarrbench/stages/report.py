@@ -24,6 +24,8 @@ from zarrbench.stages.genotype_quality import summary as genotype_summary
 from zarrbench.stages.population import standing_population
 from zarrbench.stages.population import summary as population_summary
 from zarrbench.stages.statistics import selected_track
+from zarrbench.stages.track_weights import standing_weights
+from zarrbench.stages.track_weights import summary as weights_summary
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import get, open_dataset, write_text
 
@@ -201,8 +203,8 @@ def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[s
             name.replace("_", " "): f"{value:,}" if isinstance(value, int) else str(value)
             for name, value in genotype_summary(quality).items()
         }
+    names = [str(gene) for gene in statistics["gene"].values]
     if "population" in workspace.recipe.stages:
-        names = [str(gene) for gene in statistics["gene"].values]
         across = standing_population(workspace, names)
         if across is not None:
             rows = population_summary(across, str(statistics.attrs["track"]))
@@ -211,7 +213,25 @@ def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[s
                 f"{row['spearman_r']:.3f}"
                 for subset, row in rows.items()
             }
+    if "track_weights" in workspace.recipe.stages:
+        weighted = standing_weights(workspace, names)
+        if weighted is not None:
+            found["All tracks by weight"] = _of_weights(weights_summary(weighted))
     return found
+
+
+def _of_weights(headline: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headline of the track_weights stage as texts."""
+    rows = headline["across_genes"]
+    plainly = {name: value for name, value in headline.items() if name != "across_genes"}
+    return {
+        **{name.replace("_", " "): str(value) for name, value in plainly.items()},
+        **{
+            f"across {row['genes']:,} genes: {name.replace('_', ' ')}": f"r = "
+            f"{row['pearson_r']:.3f}, of ranks {row['spearman_r']:.3f}"
+            for name, row in rows.items()
+        },
+    }
 
 
 def _of_expression(workspace: Workspace) -> dict[str, str]:
