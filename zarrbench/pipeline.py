@@ -118,8 +118,8 @@ def _check_readout(stages: Mapping[str, Any], predict: Predict, path: Path) -> N
     weighted = stages.get("track_weights")
     if isinstance(weighted, WeightedTracks) and weighted.variable not in predict.readouts:
         raise RecipeError(
-            f"{path}: stages.track_weights.readout: stages.predict.more_readouts has no "
-            f"{weighted.readout!r}{nearest(str(weighted.readout), predict.more_readouts)}"
+            f"{path}: stages.track_weights.readout: {weighted.readout!r} must stand among the "
+            f"more_readouts of predict{nearest(str(weighted.readout), predict.more_readouts)}"
         )
 
 

@@ -77,7 +77,15 @@ def target(tmp_path, finished) -> Source:
 
 def asked(workspace: Workspace, **parameters: object) -> Workspace:
     """The pipeline with the stage."""
-    stages = {**workspace.recipe.stages, "track_weights": WeightedTracks(**parameters)}
+    return with_stage(workspace, track_weights=WeightedTracks(**parameters))
+
+
+def reported(workspace: Workspace) -> Workspace:
+    return with_stage(workspace, report=Report())
+
+
+def with_stage(workspace: Workspace, **stage: object) -> Workspace:
+    stages = {**workspace.recipe.stages, **stage}
     return dataclasses.replace(
         workspace, recipe=dataclasses.replace(workspace.recipe, stages=stages)
     )
@@ -231,13 +239,17 @@ def test_the_mean_of_the_cohort_is_the_target_by_default(finished, cohort):
     }  # fmt: skip
 
 
-def test_weights_that_are_all_zero_predict_the_offset(finished, tmp_path):
+def test_weights_that_are_all_zero_predict_the_offset(finished, client, tmp_path):
     path = tmp_path / "none.csv"
     path.write_text("tracks,weights\neven,0\nodd,0\neven,0\nodd,0\noffset,2\n")
-    found = run_track_weights(asked(finished, weights=Source(str(path))))
+    workspace = reported(asked(finished, weights=Source(str(path))))
+    found = run_track_weights(workspace)
     assert np.isnan(found.pearson_r).all()
     assert (found.mean_predicted.dropna("gene") == 2).all()
     assert summary(found)["tracks_with_weight"] == 0
+    run_statistics(workspace, client)
+    run_report(workspace, {})
+    assert "No track has a weight" in workspace.report.read_text()
 
 
 def test_is_kept_until_something_changes(finished, given, target):
@@ -266,11 +278,7 @@ def test_is_kept_until_something_changes(finished, given, target):
 
 
 def test_the_report_has_r_and_no_ids(finished, client, cohort, given):
-    workspace = asked(finished, weights=given)
-    stages = {**workspace.recipe.stages, "report": Report()}
-    workspace = dataclasses.replace(
-        workspace, recipe=dataclasses.replace(workspace.recipe, stages=stages)
-    )
+    workspace = reported(asked(finished, weights=given))
     run_statistics(workspace, client)
     found = run_track_weights(workspace)
     run_report(workspace, {})

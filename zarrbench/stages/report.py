@@ -169,6 +169,12 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
     quality = _quality(workspace)
     if quality is not None:
         found += warnings_of(quality)
+    weighted = _weighted(workspace, statistics)
+    if weighted is not None and not weighted.attrs["n_tracks_with_weight"]:
+        found.append(
+            "No track has a weight, so that all people and genes have the offset alone: a fit ends "
+            "so where no track predicts the mean of genes on other contigs."
+        )
     covariates = workspace.stores.recipe.expression.covariates
     if covariates is not None and not workspace.adjusts_expression:
         found.append(
@@ -203,8 +209,8 @@ def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[s
             name.replace("_", " "): f"{value:,}" if isinstance(value, int) else str(value)
             for name, value in genotype_summary(quality).items()
         }
-    names = [str(gene) for gene in statistics["gene"].values]
     if "population" in workspace.recipe.stages:
+        names = [str(gene) for gene in statistics["gene"].values]
         across = standing_population(workspace, names)
         if across is not None:
             rows = population_summary(across, str(statistics.attrs["track"]))
@@ -213,11 +219,17 @@ def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[s
                 f"{row['spearman_r']:.3f}"
                 for subset, row in rows.items()
             }
-    if "track_weights" in workspace.recipe.stages:
-        weighted = standing_weights(workspace, names)
-        if weighted is not None:
-            found["All tracks by weight"] = _of_weights(weights_summary(weighted))
+    weighted = _weighted(workspace, statistics)
+    if weighted is not None:
+        found["All tracks by weight"] = _of_weights(weights_summary(weighted))
     return found
+
+
+def _weighted(workspace: Workspace, statistics: xr.Dataset) -> xr.Dataset | None:
+    """Return what the track_weights stage found, if the pipeline has it and it is up to date."""
+    names = [str(gene) for gene in statistics["gene"].values]
+    has = "track_weights" in workspace.recipe.stages
+    return standing_weights(workspace, names) if has else None
 
 
 def _of_weights(headline: Mapping[str, Any]) -> dict[str, str]:

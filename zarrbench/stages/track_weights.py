@@ -53,10 +53,11 @@ def run_track_weights(workspace: Workspace, limit: int | None = None) -> xr.Data
     """Apply or fit weights of tracks for all finished genes (among the first `limit`); write.
 
     Across genes a fit must be judged by `cross_validated`: each gene is predicted by weights that
-    saw no gene of its contig, while those of `in_sample`, the study's way, saw its mean. Across the
-    people of a gene the weights of all genes serve: they saw that gene's mean, one number, which no
-    correlation of people knows of, and nobody's difference from it. What was computed from the same
-    cube and files with the same choices is kept.
+    saw no gene of its contig, while those of `in_sample`, the study's way, saw its mean. Folds have
+    offsets of their own: r of `cross_validated` lies below 0 where there is nothing to find.
+    Across the people of a gene the weights of all genes serve: they saw that gene's mean, one
+    number, which no correlation of people knows of, and nobody's difference from it. What was
+    computed from the same cube and files with the same choices is kept.
 
     Raises
     ------
@@ -130,7 +131,8 @@ def check_weights(workspace: Workspace) -> None:
 def weighted_genes(workspace: Workspace, names: Sequence[str]) -> tuple[xr.Dataset, TrackWeights]:
     """Return what weights make of the named genes, as `layouts.TRACK_WEIGHTS`, and the weights."""
     parameters = workspace.recipe.stage(WeightedTracks)
-    cube = open_cube(workspace.cube, incomplete="nan").sel(gene=list(names))
+    whole = open_cube(workspace.cube, incomplete="nan")
+    cube = whole.sel(gene=list(names))
     reference = cube[f"reference_{parameters.variable}"]
     expression = observed(workspace.expression, workspace.join).reset_coords(drop=True)
     measured = expression.reindex(gene=list(names)).load()
@@ -152,7 +154,7 @@ def weighted_genes(workspace: Workspace, names: Sequence[str]) -> tuple[xr.Datas
         [correlate_across_genes(judged, values) for values in against.values()],
         pd.Index(np.array(list(against), dtype=object), name="against"),
     ).rename(_ACROSS_GENES)
-    people = across_people(cube[parameters.variable], weights, parameters, measured)
+    people = across_people(whole[parameters.variable], weights, parameters, measured)
     found = xr.merge([people, across], compat="equals", join="exact").assign(
         weight=("track", weights.weights[cube["track_index"].values]),
         in_fit=in_fit,
@@ -189,7 +191,7 @@ def across_people(
         as take 256 MiB in float64, and one at least.
     weights, parameters
     measured
-        Expression over (gene, individual).
+        Expression over (gene, individual), of the genes that are wanted.
 
     Returns
     -------
@@ -197,16 +199,18 @@ def across_people(
         pearson_r, p, n_individuals, mean_predicted and sd_predicted over (gene), as
         `correlation.correlate` gives them.
     """
-    predicted = apply_track_weights(summary, weights, parameters.haplotype_combine)
-    predicted = predicted.reset_coords(drop=True)
     used = int(np.count_nonzero(weights.weights))
     a_gene = summary.sizes["individual"] * summary.sizes["haplotype"] * used * 8
     size = max(1, _BLOCK_BYTES // max(1, a_gene))
+    genes = measured["gene"].values
     parts = []
-    with progress.bar(total=summary.sizes["gene"], label="track_weights", unit="genes") as bar:
-        for start in range(0, summary.sizes["gene"], size):
-            block = predicted.isel(gene=slice(start, start + size))
-            parts.append(correlate(block, measured)[list(_ACROSS_PEOPLE)].compute())
+    with progress.bar(total=genes.size, label="track_weights", unit="genes") as bar:
+        for start in range(0, genes.size, size):
+            # Genes are chosen first, so that the graph of a block does not grow with the cube.
+            block = summary.sel(gene=genes[start : start + size])
+            predicted = apply_track_weights(block, weights, parameters.haplotype_combine)
+            found = correlate(predicted.reset_coords(drop=True), measured)
+            parts.append(found[list(_ACROSS_PEOPLE)].compute())
             bar.update(block.sizes["gene"])
     return xr.concat(parts, "gene").rename(_ACROSS_PEOPLE)
 
