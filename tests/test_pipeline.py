@@ -17,6 +17,7 @@ from zarrbench.parameters import (
     Report,
     Statistics,
     TrainingPeople,
+    WeightedTracks,
 )
 from zarrbench.pipeline import STAGES, check_track, load_pipeline
 from zarrbench.predictions.plan import Predict
@@ -330,6 +331,28 @@ def test_components_that_the_pipeline_does_not_make(tmp_path: Path, stage: str) 
     quality = {"genotype_quality": {}}
     recipe = load_pipeline(written(tmp_path, stages=[quality, *others]))
     assert next(iter(recipe.stages)) == "genotype_quality"
+
+
+def test_weights_of_tracks(tmp_path: Path) -> None:
+    log = {"kind": "log_sum", "log_base": 2}
+    predict = {"predict": {"readout": {"kind": "raw_sum"}, "more_readouts": {"finetuned": log}}}
+    weighted = {"weights": "GTExWeights.csv", "readout": "finetuned", "haplotype_combine": "sum"}
+    stages = [predict, STATISTICS, {"track_weights": weighted}]
+    found = load_pipeline(written(tmp_path, stages=stages)).stage(WeightedTracks)
+    assert found == WeightedTracks(Source("GTExWeights.csv"), None, "finetuned", "sum")
+    assert found.variable == "prediction_finetuned"
+    assert WeightedTracks().variable == "prediction"
+    weighted["readout"] = "fine_tuned"
+    assert refused(written(tmp_path, stages=stages)) == (
+        ": stages.track_weights.readout: 'fine_tuned' must stand among the more_readouts of "
+        "predict; did you mean 'finetuned'?"
+    )
+    stages[-1] = {"track_weights": {"target": "means.tsv"}}
+    assert load_pipeline(written(tmp_path, stages=stages)).stage(WeightedTracks).weights is None
+    stages = [{"track_weights": None}, predict]
+    assert "'predict' must stand before 'track_weights'" in refused(
+        written(tmp_path, stages=stages)
+    )
 
 
 def test_subsets_of_the_population_stage(tmp_path: Path) -> None:

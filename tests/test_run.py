@@ -15,8 +15,10 @@ import pandas as pd
 import psutil
 import pytest
 import xarray as xr
+import yaml
 
 import zarrbench
+from zarrbench import recipes
 from zarrbench.errors import IncompleteCubeError
 from zarrbench.predictions.cube import done_shards
 from zarrbench.report.tables import GENE_COLUMNS
@@ -103,6 +105,35 @@ def test_gene_table_has_the_promised_columns(undisturbed: Path) -> None:
     assert list(table.columns) == list(GENE_COLUMNS)
     assert len(table) == 40
     assert (table.n_individuals == 200).all()
+
+
+def test_weights_of_one_track_give_its_own_r(built: Path) -> None:
+    recipe = yaml.safe_load(recipes.find("pipelines", "synthetic").read_text())
+    predict, statistics, *_, report = recipe["stages"]
+    weighted = {"track_weights": {"weights": "weights.csv"}}
+    stages = [predict, statistics, weighted, report]
+    path, weights = built / "weighted.yaml", built / "weights.csv"
+    path.write_text(yaml.safe_dump({**recipe, "name": "weighted", "stages": stages}))
+    rows = "expression by known motifs,{}\nthe same motifs with every sign reversed,0\noffset,1\n"
+    command = [*COMMAND[:-2], str(path), "--data", str(built), "--limit-genes", "4", "--json"]
+    weights.write_text("tracks,weights\n" + rows.format(2).replace("motifs", "words"))
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "give weights that were made for this model" in refused.stderr
+    assert not (built / "weighted" / "predictions.zarr").exists()
+    weights.write_text("tracks,weights\n" + rows.format(2))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    genes, ours = (
+        pd.read_csv(built / "weighted" / f"{name}.tsv", sep="\t")
+        for name in ("genes", "track_weights")
+    )
+    np.testing.assert_allclose(ours.pearson_r, genes.r, rtol=1e-9)
+    np.testing.assert_allclose(ours.p, genes.p_r, rtol=1e-8)
+    np.testing.assert_allclose(ours.mean_predicted, 2 * genes.mean_predicted + 1, rtol=1e-12)
+    headline = json.loads(done.stdout)["track_weights"]
+    assert headline["mean_r"] == pytest.approx(genes.r.mean(), abs=1e-4)
+    assert headline["across_genes"]["given, mean_observed"]["genes"] == 4
 
 
 def test_second_run_has_nothing_to_do(undisturbed: Path) -> None:

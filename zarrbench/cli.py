@@ -72,9 +72,16 @@ def run(
 ) -> None:
     """Run PIPELINE (a YAML file or the name of a packaged one), or continue it."""
     from zarrbench.clusters import load_cluster_recipe
-    from zarrbench.layouts import GENE_TABLE, GENOTYPE_QUALITY, POPULATION
+    from zarrbench.layouts import GENE_TABLE, GENOTYPE_QUALITY, POPULATION, TRACK_WEIGHTS
     from zarrbench.recipes import find
-    from zarrbench.stages import gene_table, genotype_quality, population, predict, predixcan
+    from zarrbench.stages import (
+        gene_table,
+        genotype_quality,
+        population,
+        predict,
+        predixcan,
+        track_weights,
+    )
     from zarrbench.stages.expression import have_expression
     from zarrbench.stages.run import run_pipeline
     from zarrbench.storage import open_dataset
@@ -83,6 +90,7 @@ def run(
     workspace = _workspace(pipeline, data, sources)
     if dry_run:
         workspace.check_track()
+        track_weights.check_weights(workspace)
         workspace.stores.build()
         have_expression(workspace)
         show(predict.dry_run(workspace, limit_genes, extend), as_json)
@@ -95,6 +103,9 @@ def run(
     if "population" in timings:
         found = open_dataset(workspace.population, POPULATION).load()
         outcome["population"] = population.summary(found)
+    if "track_weights" in timings:
+        weighted = open_dataset(workspace.track_weights, TRACK_WEIGHTS).load()
+        outcome["track_weights"] = track_weights.summary(weighted)
     if "predixcan" in timings:
         outcome["predixcan"] = predixcan.summary(workspace)
     if "gene_table" in timings:

@@ -319,6 +319,46 @@ POPULATION = Layout(
     },
 )
 
+TRACK_WEIGHTS = Layout(
+    "track_weights",
+    1,
+    {
+        **_GENE_COORDINATES,
+        "track": Variable(("track",), "string", "unique identifier of the model output"),
+        "track_description": Variable(("track",), "string", "what the track measures; not unique"),
+        "weight": Variable(("track",), "float", "per unit of the track's readout; see offset, too"),
+        "evaluation": Variable(
+            ("evaluation",), "string", "given; or cross_validated and in_sample, if fitted"
+        ),
+        "against": Variable(("against",), "string", "mean_observed, and target if a file gave it"),
+        "in_fit": Variable(("gene",), "bool", "whether the weights were fitted to the gene"),
+        "target": Variable(("gene",), "float", "what they were fitted to; NaN if they were not"),
+        "mean_observed": Variable(("gene",), "float", "mean expression over people"),
+        "reference_prediction": Variable(
+            ("evaluation", "gene"),
+            "float",
+            "for one reference haplotype: by all the weights, or cross_validated by those that "
+            "saw no gene of the contig (NaN outside the fit)",
+        ),
+        "pearson_across_genes": Variable(
+            ("against", "evaluation"), "float", "r of reference prediction and mean across genes"
+        ),
+        "spearman_across_genes": Variable(("against", "evaluation"), "float", "r of their ranks"),
+        "n_genes": Variable(
+            ("against", "evaluation"), "int", "genes with both, of the fit if there was one"
+        ),
+        "pearson_r": Variable(
+            ("gene",), "float", "r of predicted and observed across people; NaN if one is constant"
+        ),
+        "p": Variable(("gene",), "float", "two-sided p of it, Student's t with n - 2 d.f."),
+        "n_individuals": Variable(("gene",), "int", "people with prediction and expression"),
+        "mean_predicted": Variable(
+            ("gene",), "float", "mean prediction of them, haplotypes combined"
+        ),
+        "sd_predicted": Variable(("gene",), "float", "standard deviation of it, ddof 0"),
+    },
+)
+
 EQTL = Layout(
     "eqtl",
     1,

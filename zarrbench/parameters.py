@@ -11,6 +11,7 @@ from zarrbench.sources import Source
 from zarrbench.statistics.multiple_testing import CountRule, NanPolicy
 from zarrbench.statistics.null import Statistic
 from zarrbench.statistics.population import TestRule
+from zarrbench.statistics.track_weights import HaplotypeCombine
 
 #: name of the whole among the subsets of the population stage
 ALL_GENES = "all"
@@ -194,6 +195,50 @@ class Population:
             raise ValueError("subsets names one more than once")
         if self.pseudocount is not None and not self.pseudocount > 0:
             raise ValueError("pseudocount must be a positive number")
+
+
+@dataclass(frozen=True)
+class WeightedTracks:
+    """One prediction from all tracks, the study's "fine-tuning" (METHODS section 7).
+
+    Parameters
+    ----------
+    weights : Source, optional
+        Weights in the form of the study's GTExWeights.csv, to be applied. Without it they are
+        fitted.
+    target : Source, optional
+        What they are fitted to, instead of the cohort's mean expression: a table with a header, of
+        gene ids and mean expression.
+    readout : str, optional
+        Name among the `more_readouts` of the predict stage; by default its `readout`. The study's
+        weights are for ``released_finetuned``.
+    haplotype_combine : {'mean', 'sum'}
+        The study adds the two haplotypes up, offset and all.
+    l1_ratio : float
+        Share of the absolute values in the penalty, above 0 up to 1.
+    folds : int
+        Of the cross-validation; no contig is split between them.
+    """
+
+    weights: Source | None = None
+    target: Source | None = None
+    readout: str | None = None
+    haplotype_combine: HaplotypeCombine = "mean"
+    l1_ratio: float = 0.5
+    folds: int = 10
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.target is not None:
+            raise ValueError("given weights are not fitted: leave out either weights or target")
+        if not 0 < self.l1_ratio <= 1:
+            raise ValueError("l1_ratio must be above 0 and at most 1")
+        if self.folds < 2:
+            raise ValueError("folds must be at least 2")
+
+    @property
+    def variable(self) -> str:
+        """Variable of the cube that the weights apply to."""
+        return "prediction" if self.readout is None else f"prediction_{self.readout}"
 
 
 @dataclass(frozen=True)

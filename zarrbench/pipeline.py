@@ -19,6 +19,7 @@ from zarrbench.parameters import (
     PrediXcan,
     Report,
     Statistics,
+    WeightedTracks,
 )
 from zarrbench.predictions.plan import Predict
 from zarrbench.recipes import as_written, check_folder_name, find, load_yaml, nearest, parse
@@ -30,6 +31,7 @@ STAGES: dict[str, type[Any]] = {
     "predict": Predict,
     "statistics": Statistics,
     "population": Population,
+    "track_weights": WeightedTracks,
     "eqtl": Eqtl,
     "predixcan": PrediXcan,
     "gene_table": GeneTable,
@@ -96,6 +98,7 @@ def load_pipeline(path: Path) -> PipelineRecipe:
     predict = recipe.stages.get("predict")
     if isinstance(predict, Predict):
         predict.check(recipe.model.spec(), f"{path}: stages.predict")
+        _check_readout(recipe.stages, predict, path)
     return recipe
 
 
@@ -110,6 +113,16 @@ def _check_components(stages: Mapping[str, Any], path: Path) -> None:
                 f"{path}: stages.{name}.genotype_components asks for {wanted}, and the pipeline "
                 f"makes {made}; write 'genotype_quality: {{n_components: {wanted}}}' before it"
             )
+
+
+def _check_readout(stages: Mapping[str, Any], predict: Predict, path: Path) -> None:
+    """Refuse weights of a readout that is not among those of the predict stage."""
+    weighted = stages.get("track_weights")
+    if isinstance(weighted, WeightedTracks) and weighted.variable not in predict.readouts:
+        raise RecipeError(
+            f"{path}: stages.track_weights.readout: {weighted.readout!r} must stand among the "
+            f"more_readouts of predict{nearest(str(weighted.readout), predict.more_readouts)}"
+        )
 
 
 def check_track(track: str | None, tracks: Sequence[Track], where: str) -> None:

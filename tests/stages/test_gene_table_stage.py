@@ -12,7 +12,14 @@ from scipy import stats
 from zarrbench.errors import GeneTableError, RecipeError, SourceError, StoreLayoutError
 from zarrbench.genome.variant_lists import read_variant_list
 from zarrbench.layouts import GENE_TABLE
-from zarrbench.parameters import ANY_LIST, GeneTable, PrediXcan, Report
+from zarrbench.parameters import (
+    ANY_LIST,
+    GeneTable,
+    PrediXcan,
+    Report,
+    Statistics,
+    WeightedTracks,
+)
 from zarrbench.predictdb import PredictDB, write_predictdb
 from zarrbench.reproduction.claims import recompute
 from zarrbench.reproduction.tables import read_published
@@ -23,6 +30,7 @@ from zarrbench.stages.predixcan import run_predixcan
 from zarrbench.stages.report import run_report
 from zarrbench.stages.statistics import run_statistics
 from zarrbench.stages.status import pipeline_status
+from zarrbench.stages.track_weights import run_track_weights
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import open_dataset
 
@@ -201,23 +209,30 @@ def test_predixcan_beside_it(finished, cohort, client, tmp_path):
 
 
 def test_weighted_tracks_of_the_same_cube(workspace_in, client, tmp_path):
-    workspace = asked(workspace_in(tmp_path / "weighted"))
-    run_predict(workspace, client, "GPU", limit=3)
-    found = run_statistics(workspace, client, limit=3)
-    names = ("pearson_r", "p", "mean_predicted", "sd_predicted")
-    values = dict(zip(names, np.arange(8).reshape(4, 2) / 16, strict=True))
-    genes = {"gene": np.array(GENES[1::-1], dtype=object)}
-    weighted = xr.Dataset({name: ("gene", v) for name, v in values.items()}, genes)
-    weighted.attrs = {"format": "zarrbench.track_weights", "format_version": 1, "inputs": "a"}
-    weighted.attrs["recipe_hash"] = found.attrs["recipe_hash"]
-    weighted.to_zarr(workspace.track_weights, zarr_format=3, consolidated=False)
+    workspace = asked(workspace_in(tmp_path / "weighted", n_tracks=4))
+    run_predict(workspace, client, "GPU")
+    track = str(xr.open_zarr(workspace.cube).track.values[0])
+    chosen = dataclasses.replace(workspace.recipe.stage(Statistics), track=track)
+    (tmp_path / "w.csv").write_text(
+        "tracks,weights\neven,0.5\nodd,-2.0\neven,0.0\nodd,0.25\noffset,3.5\n"
+    )
+    weights = WeightedTracks(weights=Source(str(tmp_path / "w.csv")))
+    stages = {**workspace.recipe.stages, "statistics": chosen, "track_weights": weights}
+    workspace = dataclasses.replace(
+        workspace, recipe=dataclasses.replace(workspace.recipe, stages=stages)
+    )
+    run_statistics(workspace, client)
+    run_gene_table(workspace)
+    assert numbers(read(workspace), *FINETUNED).isna().all(axis=None)  # it did not run yet
+    run_track_weights(workspace)
     run_gene_table(workspace)
     table = numbers(read(workspace), *FINETUNED)
-    assert table.loc[GENES[0]].tolist() == [v[1] for v in values.values()]
-    assert table.loc[GENES[1]].tolist() == [v[0] for v in values.values()]
-    assert table.loc[GENES[2]].isna().all()
-    other = weighted.assign_attrs(recipe_hash="another")
-    other.to_zarr(workspace.track_weights, mode="w", zarr_format=3, consolidated=False)
+    stored = xr.open_zarr(workspace.track_weights).sel(gene=table.index.to_numpy(object))
+    names = ("pearson_r", "p", "mean_predicted", "sd_predicted")
+    assert table["mean_finetuned"].notna().sum() == 6  # nobody measured the other gene
+    for column, name in zip(FINETUNED, names, strict=True):
+        np.testing.assert_array_equal(table[column], stored[name].values)
+    (tmp_path / "w.csv").unlink()  # what it was made from cannot be told any more
     run_gene_table(workspace)
     assert numbers(read(workspace), *FINETUNED).isna().all(axis=None)
 

@@ -13,6 +13,7 @@ from zarrbench.statistics.track_weights import (
     TrackWeights,
     apply_track_weights,
     read_track_weights,
+    track_weights_text,
 )
 
 WEIGHTS = TrackWeights(("a; b", "same", "same", "c"), np.array([0.5, -2.0, 0.0, 3.0]), 7.0)
@@ -60,6 +61,22 @@ def test_the_study_belongs_to_the_released_targets(published, realdata):
     weights = read_track_weights(published / "GTExWeights.csv")
     tracks = read_targets(realdata / "enformer" / "targets_human.txt")
     assert tuple(t.description.replace(",", ";") for t in tracks) == weights.tracks
+
+
+def test_what_is_written_is_read(tmp_path, rng):
+    path, names = tmp_path / "weights.csv", ("a, b", "", "µ;", "same", "same")
+    written = TrackWeights(names, rng.normal(size=5) * 10.0 ** rng.integers(-9, 9, 5), -1 / 3)
+    path.write_text(track_weights_text(written))
+    found = read_track_weights(path)
+    assert found.tracks == ("a; b", *names[1:])
+    assert found.weights.tolist() == written.weights.tolist()
+    assert found.offset == written.offset
+
+
+@pytest.mark.parametrize("name", ["offset", "two\nlines"])
+def test_descriptions_that_no_table_can_hold_are_refused(name):
+    with pytest.raises(ModelInputError, match="describe it in another way"):
+        track_weights_text(TrackWeights(("a", name), np.ones(2), 0.0))
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ import zarrbench
 from zarrbench.errors import GeneTableError, RecipeError, SourceError
 from zarrbench.genome.genes import unversioned
 from zarrbench.genome.variant_lists import read_variant_list
-from zarrbench.layouts import GENE_TABLE, Layout, Variable
+from zarrbench.layouts import GENE_TABLE
 from zarrbench.parameters import ANY_LIST, GeneTable
 from zarrbench.provenance import file_sha256, fingerprint
 from zarrbench.report.tables import write_table
 from zarrbench.stages.predixcan import standing_predixcan
 from zarrbench.stages.statistics import open_statistics
+from zarrbench.stages.track_weights import standing_weights
 from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics.fine_mapping import compare_flagged_genes, flag_genes
 from zarrbench.storage import exists, open_dataset, write_dataset
@@ -45,9 +46,6 @@ _COLUMNS = (
     "minus_log10_q", "r_predixcan",
 )  # fmt: skip
 _FURTHER = ("n_individuals", "n_variants")
-_TRACK_WEIGHTS = Layout(
-    "track_weights", 1, {name: Variable(("gene",), "float", name) for name in _FINETUNED.values()}
-)
 
 
 class Parts(NamedTuple):
@@ -233,20 +231,13 @@ def _lists(workspace: Workspace, annotated: NDArray[np.object_]) -> dict[str, pd
 
 def _parts(workspace: Workspace) -> Parts:
     statistics = open_statistics(workspace)
-    predixcan = None
-    if "predixcan" in workspace.recipe.stages:
-        names = [str(gene) for gene in statistics["gene"].values]
-        predixcan = standing_predixcan(workspace, names)
-    return Parts(statistics, predixcan, _finetuned(workspace, statistics))
-
-
-def _finetuned(workspace: Workspace, statistics: xr.Dataset) -> xr.Dataset | None:
-    """Return what the weighted tracks predicted, None if that was not done for this cube."""
-    if not exists(workspace.track_weights):
-        return None
-    found = open_dataset(workspace.track_weights, _TRACK_WEIGHTS).load()
-    same = found.attrs.get("recipe_hash") == statistics.attrs["recipe_hash"]
-    return found if same else None
+    names = [str(gene) for gene in statistics["gene"].values]
+    stages = workspace.recipe.stages
+    return Parts(
+        statistics,
+        standing_predixcan(workspace, names) if "predixcan" in stages else None,
+        standing_weights(workspace, names) if "track_weights" in stages else None,
+    )
 
 
 def _standing(workspace: Workspace, parts: Parts) -> xr.Dataset | None:

@@ -24,8 +24,22 @@ from zarrbench.stages.genotype_quality import summary as genotype_summary
 from zarrbench.stages.population import standing_population
 from zarrbench.stages.population import summary as population_summary
 from zarrbench.stages.statistics import open_statistics, selected_track
+from zarrbench.stages.track_weights import standing_weights
+from zarrbench.stages.track_weights import summary as weights_summary
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import get, write_text
+
+# Headings of what further stages found
+_TITLES = {
+    "genotype_quality": "Genotype quality",
+    "population": "Across genes: reference prediction against mean expression",
+    "track_weights": "All tracks by weight",
+    "gene_table": "Gene table",
+}
+_NOT_SHOWN = (
+    "it did not run, or something has changed since, or a file that it was made from is not found "
+    "(name its folder with --sources); run the pipeline with --only {stage}"
+)
 
 
 def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
@@ -152,6 +166,12 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
     quality = _quality(workspace)
     if quality is not None:
         found += warnings_of(quality)
+    weighted = _weighted(workspace, statistics)
+    if weighted is not None and not weighted.attrs["n_tracks_with_weight"]:
+        found.append(
+            "No track has a weight, so that all people and genes have the offset alone: a fit ends "
+            "so where no track predicts the mean of genes on other contigs."
+        )
     covariates = workspace.stores.recipe.expression.covariates
     if covariates is not None and not workspace.adjusts_expression:
         found.append(
@@ -182,7 +202,7 @@ def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[s
     found: dict[str, dict[str, str]] = {}
     quality = _quality(workspace)
     if quality is not None:
-        found["Genotype quality"] = {
+        found[_TITLES["genotype_quality"]] = {
             name.replace("_", " "): f"{value:,}" if isinstance(value, int) else str(value)
             for name, value in genotype_summary(quality).items()
         }
@@ -191,17 +211,20 @@ def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[s
         across = standing_population(workspace, names)
         if across is not None:
             rows = population_summary(across, str(statistics.attrs["track"]))
-            found["Across genes: reference prediction against mean expression"] = {
+            found[_TITLES["population"]] = {
                 f"{subset} ({row['genes']:,} genes)": f"r = {row['pearson_r']:.3f}, of ranks "
                 f"{row['spearman_r']:.3f}"
                 for subset, row in rows.items()
             }
+    weighted = _weighted(workspace, statistics)
+    if weighted is not None:
+        found[_TITLES["track_weights"]] = _of_weights(weights_summary(weighted))
     if "gene_table" in workspace.recipe.stages:
         together = standing_gene_table(workspace)
         if together is not None:
             counted = gene_table_summary(together)
             lists = counted.pop("fine_mapped")
-            found["Gene table"] = {
+            found[_TITLES["gene_table"]] = {
                 **{name.replace("_", " "): f"{value:,}" for name, value in counted.items()},
                 **{
                     f"fine-mapped, {name} ({row['genes']:,} genes with r)": f"{row['negative']:,} "
@@ -210,7 +233,31 @@ def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[s
                     for name, row in lists.items()
                 },
             }
+    for stage, title in _TITLES.items():
+        if stage in workspace.recipe.stages:
+            found.setdefault(title, {"not shown": _NOT_SHOWN.format(stage=stage)})
     return found
+
+
+def _weighted(workspace: Workspace, statistics: xr.Dataset) -> xr.Dataset | None:
+    """Return what the track_weights stage found, if the pipeline has it and it is up to date."""
+    names = [str(gene) for gene in statistics["gene"].values]
+    has = "track_weights" in workspace.recipe.stages
+    return standing_weights(workspace, names) if has else None
+
+
+def _of_weights(headline: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headline of the track_weights stage as texts."""
+    rows = headline["across_genes"]
+    plainly = {name: value for name, value in headline.items() if name != "across_genes"}
+    return {
+        **{name.replace("_", " "): str(value) for name, value in plainly.items()},
+        **{
+            f"across {row['genes']:,} genes: {name.replace('_', ' ')}": f"r = "
+            f"{row['pearson_r']:.3f}, of ranks {row['spearman_r']:.3f}"
+            for name, row in rows.items()
+        },
+    }
 
 
 def _of_expression(workspace: Workspace) -> dict[str, str]:

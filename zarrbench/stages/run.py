@@ -22,6 +22,7 @@ from zarrbench.stages.predict import refuse_failed, run_predict
 from zarrbench.stages.predixcan import run_predixcan
 from zarrbench.stages.report import run_report
 from zarrbench.stages.statistics import run_statistics
+from zarrbench.stages.track_weights import check_weights, run_track_weights
 from zarrbench.stages.workspace import Workspace
 
 
@@ -56,6 +57,7 @@ _RUNNERS: dict[str, Callable[[Running], object]] = {
     "predict": _predict,
     "statistics": lambda run: run_statistics(run.workspace, run.client, run.limit),
     "population": lambda run: run_population(run.workspace, run.limit),
+    "track_weights": lambda run: run_track_weights(run.workspace, run.limit),
     "eqtl": lambda run: run_eqtl(run.workspace),
     "predixcan": lambda run: run_predixcan(run.workspace, run.client, run.limit),
     "gene_table": lambda run: run_gene_table(run.workspace),
@@ -66,6 +68,7 @@ _WITHOUT_CLUSTER = {
     "genotype_quality",
     "expression",
     "population",
+    "track_weights",
     "gene_table",
     "report",
 }
@@ -125,6 +128,7 @@ def run_pipeline(
     stages = [name for name in known if only in (None, name)]
     if "predict" in stages:
         workspace.check_track()
+        check_weights(workspace)
     running = Running(workspace, cluster.slot, limit, retry_failed, extend)
     with contextlib.ExitStack() as stack:
         for name in stages:

@@ -69,6 +69,8 @@ def _results(workspace: Workspace) -> list[Place]:
     found += [workspace.statistics, workspace.gene_table, workspace.report]
     if "population" in stages:
         found += [workspace.population, workspace.population_table]
+    if "track_weights" in stages:
+        found += [workspace.track_weights, workspace.track_weights_table]
     if "eqtl" in stages:
         found += [workspace.eqtl, workspace.eqtl_table]
     if "predixcan" in stages:

@@ -94,6 +94,19 @@ class Workspace:
         return self.folder / "population.tsv"
 
     @property
+    def track_weights(self) -> Place:
+        return self.folder / "track_weights.zarr"
+
+    @property
+    def track_weights_table(self) -> Place:
+        return self.folder / "track_weights.tsv"
+
+    @property
+    def fitted_weights(self) -> Place:
+        """The weights that the track_weights stage fitted; there are none if it was given some."""
+        return self.folder / "track_weights.csv"
+
+    @property
     def eqtl(self) -> Place:
         return self.folder / "eqtl.zarr"
 
@@ -122,10 +135,6 @@ class Workspace:
     @property
     def study_table_text(self) -> Place:
         return self.folder / "gene_table.tsv"
-
-    @property
-    def track_weights(self) -> Place:
-        return self.folder / "track_weights.zarr"
 
     @property
     def report(self) -> Place:

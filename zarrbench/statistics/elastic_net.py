@@ -173,7 +173,9 @@ def fit_tracks(
             f"{int(x['track_index'].max())}, where every track should stand once; predict all of a "
             "model's tracks"
         )
-    fit = fit_elastic_net(x.values, t.values, groups.values.astype(str), l1_ratio, folds)
+    # Texts as Zarr reads them are of a kind that NumPy does not cast.
+    labels = [str(label) for label in groups.values.tolist()]
+    fit = fit_elastic_net(x.values, t.values, labels, l1_ratio, folds)
     names = (str(text).replace(",", ";") for text in x["track_description"].values)
     evaluations = {name: getattr(fit, name) for name in ("cross_validated", "in_sample")}
     predictions = xr.Dataset(

@@ -60,9 +60,9 @@ def read_track_weights(path: Path) -> TrackWeights:
         )
     names, values = [], []
     for number, line in enumerate(lines[1:], 2):
-        name, _, text = line.rpartition(",")
+        name, comma, text = line.rpartition(",")
         value = _number(text)
-        if not name or "," in name or not np.isfinite(value):
+        if not comma or "," in name or not np.isfinite(value):
             raise SourceError(
                 f"{path}, line {number}: expected a track without commas, a comma and a number, "
                 f"found {line!r:.60}; fetch the file again"
@@ -75,6 +75,25 @@ def read_track_weights(path: Path) -> TrackWeights:
             "one; if it is truncated, fetch it again"
         )
     return TrackWeights(tuple(names[:-1]), np.array(values[:-1]), values[-1])
+
+
+def track_weights_text(weights: TrackWeights) -> str:
+    """Return weights as the text of a file that `read_track_weights` reads, with all digits.
+
+    Raises
+    ------
+    ModelInputError
+        If a description cannot stand in such a file.
+    """
+    names = [_plain(name) for name in weights.tracks]
+    for name in names:
+        if name == _OFFSET or len(name.splitlines()) > 1:
+            raise ModelInputError(
+                f"a track is described as {name!r}, which cannot name one in a table of weights "
+                f"(one line each, and {_OFFSET!r} the last); describe it in another way"
+            )
+    rows = zip([*names, _OFFSET], [*weights.weights.tolist(), weights.offset], strict=True)
+    return "\n".join([_HEADER, *(f"{name},{value!r}" for name, value in rows), ""])
 
 
 def _number(text: str) -> float:
