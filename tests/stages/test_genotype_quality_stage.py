@@ -152,7 +152,9 @@ def test_runs_without_a_cluster_and_shows_no_ids(workspace_in, client, cohort, t
     assert not any(person in page for person in cohort.people)
     # what was made with other parameters is not shown
     run_report(asked(workspace, GenotypeQuality(n_components=2)), {})
-    assert "Genotype quality" not in workspace.report.read_text()
+    page = workspace.report.read_text()
+    assert "common variants not linked" not in page
+    assert "run the pipeline with --only genotype_quality" in page
 
 
 def test_warnings():
