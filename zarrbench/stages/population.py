@@ -16,7 +16,7 @@ from zarrbench.genome.genes import read_gene_ids
 from zarrbench.genome.regions import read_regions
 from zarrbench.layouts import POPULATION
 from zarrbench.parameters import ALL_GENES, GeneSubset, Population
-from zarrbench.predictions.cube import done_shards, open_cube
+from zarrbench.predictions.cube import open_cube
 from zarrbench.provenance import file_sha256, fingerprint
 from zarrbench.report.tables import write_table
 from zarrbench.sources import without_sources
@@ -129,21 +129,13 @@ def summary(found: xr.Dataset, track: str | None = None) -> dict[str, dict[str, 
 
 def _inputs(workspace: Workspace, names: Sequence[str]) -> str:
     parameters = workspace.recipe.stage(Population)
-    facts = workspace.stores.facts()
     files = [source for subset in parameters.subsets for source in (subset.genes, subset.regions)]
     return fingerprint(
         {
             "version": [POPULATION.version, zarrbench.__version__],
             "parameters": without_sources(parameters),
             "files": [source and file_sha256(workspace.locate(source)) for source in files],
-            "cube": open_cube(workspace.cube, incomplete="nan").attrs["recipe_hash"],
-            "tables": {part: facts[part]["files"] for part in ("genes", "expression")},
-            "adjusted": workspace.expression_state,
-            "genes": list(names),
-            "shards": sorted(
-                [*key, *entry.checksums.values()]
-                for key, entry in done_shards(workspace.cube).items()
-            ),
+            **workspace.compared(names),
         }
     )
 

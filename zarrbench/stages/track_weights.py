@@ -16,7 +16,7 @@ from zarrbench.expression.samples import observed
 from zarrbench.expression.tables import read_expression
 from zarrbench.layouts import TRACK_WEIGHTS
 from zarrbench.parameters import WeightedTracks
-from zarrbench.predictions.cube import done_shards, open_cube
+from zarrbench.predictions.cube import open_cube
 from zarrbench.provenance import file_sha256, fingerprint, installed, plain
 from zarrbench.report.tables import write_table
 from zarrbench.sources import Source, without_sources
@@ -332,20 +332,12 @@ def _is_number(text: str) -> bool:
 
 def _inputs(workspace: Workspace, names: Sequence[str]) -> str:
     parameters = workspace.recipe.stage(WeightedTracks)
-    facts = workspace.stores.facts()
     files = (parameters.weights, parameters.target)
     return fingerprint(
         {
             "version": [TRACK_WEIGHTS.version, zarrbench.__version__, installed(("scikit-learn",))],
             "parameters": without_sources(parameters),
             "files": [source and file_sha256(workspace.locate(source)) for source in files],
-            "cube": open_cube(workspace.cube, incomplete="nan").attrs["recipe_hash"],
-            "tables": {part: facts[part]["files"] for part in ("genes", "expression")},
-            "adjusted": workspace.expression_state,
-            "genes": list(names),
-            "shards": sorted(
-                [*key, *entry.checksums.values()]
-                for key, entry in done_shards(workspace.cube).items()
-            ),
+            **workspace.compared(names),
         }
     )

@@ -1,8 +1,10 @@
 """One pipeline with its stores, its model and its results folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -13,7 +15,7 @@ from zarrbench.layouts import EXPRESSION, GENOTYPE_QUALITY
 from zarrbench.models.protocol import LoadableModel
 from zarrbench.parameters import Expression, GenotypeQuality, Statistics
 from zarrbench.pipeline import PipelineRecipe, check_track, load_pipeline
-from zarrbench.predictions.cube import finished_genes, open_cube, read_recipe
+from zarrbench.predictions.cube import done_shards, finished_genes, open_cube, read_recipe
 from zarrbench.predictions.extension import in_order_of
 from zarrbench.predictions.plan import Plan, Predict, described_recipe, make_plan
 from zarrbench.predictions.worker import Job
@@ -267,6 +269,19 @@ class Workspace:
                 f"no gene of the cube {self.cube} is finished; 'zarrbench status' shows why"
             )
         return names
+
+    def compared(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return what tells predictions and expression of some genes from others."""
+        facts = self.stores.facts()
+        return {
+            "cube": open_cube(self.cube, incomplete="nan").attrs["recipe_hash"],
+            "tables": {part: facts[part]["files"] for part in ("genes", "expression")},
+            "adjusted": self.expression_state,
+            "genes": list(names),
+            "shards": sorted(
+                [*key, *entry.checksums.values()] for key, entry in done_shards(self.cube).items()
+            ),
+        }
 
     @cached_property
     def join(self) -> Join:
