@@ -3,7 +3,7 @@
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,8 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
     `timings` are the seconds of this run's stages; of the others the last known ones are shown.
     """
     record = workspace.folder / "run.json"
-    standing = get(record)
-    known = json.loads(standing)["timings"] if standing is not None else {}
+    before = get(record)
+    known = json.loads(before)["timings"] if before is not None else {}
     timings = {**known, **timings}
     statistics = open_statistics(workspace)
     names = [str(g) for g in statistics["gene"].values]
@@ -64,13 +64,14 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
             f"were not predicted yet."
         )
     report = workspace.recipe.stage(Report)
+    standing = _standing(workspace, names)
     inputs = ReportInputs(
         title=report.title or workspace.recipe.name,
         statistics=statistics,
         predicted=combine_haplotypes(cube["prediction"], parameters.haplotypes),
         observed=observed(workspace.expression, workspace.join),
-        facts=_facts(workspace, statistics, timings),
-        warnings=_warnings(workspace, statistics),
+        facts=_facts(workspace, statistics, timings, standing),
+        warnings=_warnings(workspace, statistics, standing),
         individual_points=report.individual_points,
         unfinished=unfinished,
     )
@@ -79,7 +80,10 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
 
 
 def _facts(
-    workspace: Workspace, statistics: xr.Dataset, timings: Mapping[str, float]
+    workspace: Workspace,
+    statistics: xr.Dataset,
+    timings: Mapping[str, float],
+    standing: Mapping[str, xr.Dataset],
 ) -> dict[str, dict[str, str]]:
     recipe, stores = workspace.recipe, workspace.stores
     made, built = read_recipe(workspace.cube), workspace.stores.facts()
@@ -115,7 +119,7 @@ def _facts(
             "REF alleles that contradict the reference": f"{checks['n_ref_mismatches']:,}",
             "contig names": _renamed(checks["contig_map"]),
         },
-        **_of_stages(workspace, statistics),
+        **_of_stages(workspace, standing, str(statistics.attrs["track"])),
         "Choices: haplotypes": _flat(made["policies"]),
         "Choices: model": _flat(made["model"]),
         "Choices: predictions": _flat(made["predict"]),
@@ -142,7 +146,9 @@ def _facts(
     }
 
 
-def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
+def _warnings(
+    workspace: Workspace, statistics: xr.Dataset, standing: Mapping[str, xr.Dataset]
+) -> list[str]:
     found = []
     checks = workspace.stores.facts()["genotypes"]["checks"]
     if checks["n_unphased_heterozygous"]:
@@ -163,10 +169,9 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
     left_out = Counter(json.loads(statistics.attrs.get("left_out", "{}")).values())
     for reason, count in left_out.items():
         found.append(f"{count:,} predicted genes are not shown: {reason}.")
-    quality = _quality(workspace)
-    if quality is not None:
-        found += warnings_of(quality)
-    weighted = _weighted(workspace, statistics)
+    if "genotype_quality" in standing:
+        found += warnings_of(standing["genotype_quality"])
+    weighted = standing.get("track_weights")
     if weighted is not None and not weighted.attrs["n_tracks_with_weight"]:
         found.append(
             "No track has a weight, so that all people and genes have the offset alone: a fit ends "
@@ -191,59 +196,54 @@ def _warnings(workspace: Workspace, statistics: xr.Dataset) -> list[str]:
     return found
 
 
-def _quality(workspace: Workspace) -> xr.Dataset | None:
-    """Return what the genotype_quality stage found, if the pipeline has it and it is up to date."""
-    has = "genotype_quality" in workspace.recipe.stages
-    return standing_quality(workspace) if has else None
+def _standing(workspace: Workspace, names: Sequence[str]) -> dict[str, xr.Dataset]:
+    """Return what further stages of the pipeline found, by stage; nothing that is out of date."""
+    openers: dict[str, Callable[[], xr.Dataset | None]] = {
+        "genotype_quality": lambda: standing_quality(workspace),
+        "population": lambda: standing_population(workspace, names),
+        "track_weights": lambda: standing_weights(workspace, names),
+        "gene_table": lambda: standing_gene_table(workspace),
+    }
+    asked = {
+        stage: opened() for stage, opened in openers.items() if stage in workspace.recipe.stages
+    }
+    return {stage: found for stage, found in asked.items() if found is not None}
 
 
-def _of_stages(workspace: Workspace, statistics: xr.Dataset) -> dict[str, dict[str, str]]:
-    """Return what further stages found and that is up to date: counts and r, no ids."""
+def _of_stages(
+    workspace: Workspace, standing: Mapping[str, xr.Dataset], track: str
+) -> dict[str, dict[str, str]]:
+    """Return what further stages found, counts and r, no ids; and which cannot be shown."""
     found: dict[str, dict[str, str]] = {}
-    quality = _quality(workspace)
-    if quality is not None:
+    if "genotype_quality" in standing:
         found[_TITLES["genotype_quality"]] = {
             name.replace("_", " "): f"{value:,}" if isinstance(value, int) else str(value)
-            for name, value in genotype_summary(quality).items()
+            for name, value in genotype_summary(standing["genotype_quality"]).items()
         }
-    if "population" in workspace.recipe.stages:
-        names = [str(gene) for gene in statistics["gene"].values]
-        across = standing_population(workspace, names)
-        if across is not None:
-            rows = population_summary(across, str(statistics.attrs["track"]))
-            found[_TITLES["population"]] = {
-                f"{subset} ({row['genes']:,} genes)": f"r = {row['pearson_r']:.3f}, of ranks "
-                f"{row['spearman_r']:.3f}"
-                for subset, row in rows.items()
-            }
-    weighted = _weighted(workspace, statistics)
-    if weighted is not None:
-        found[_TITLES["track_weights"]] = _of_weights(weights_summary(weighted))
-    if "gene_table" in workspace.recipe.stages:
-        together = standing_gene_table(workspace)
-        if together is not None:
-            counted = gene_table_summary(together)
-            lists = counted.pop("fine_mapped")
-            found[_TITLES["gene_table"]] = {
-                **{name.replace("_", " "): f"{value:,}" for name, value in counted.items()},
-                **{
-                    f"fine-mapped, {name} ({row['genes']:,} genes with r)": f"{row['negative']:,} "
-                    f"with r < 0; |r| against the {row['other_genes']:,} others: z = "
-                    f"{row['z']:.2f}, p = {row['p']:.2g}"
-                    for name, row in lists.items()
-                },
-            }
+    if "population" in standing:
+        found[_TITLES["population"]] = {
+            f"{subset} ({row['genes']:,} genes)": f"r = {row['pearson_r']:.3f}, of ranks "
+            f"{row['spearman_r']:.3f}"
+            for subset, row in population_summary(standing["population"], track).items()
+        }
+    if "track_weights" in standing:
+        found[_TITLES["track_weights"]] = _of_weights(weights_summary(standing["track_weights"]))
+    if "gene_table" in standing:
+        counted = gene_table_summary(standing["gene_table"])
+        lists = counted.pop("fine_mapped")
+        found[_TITLES["gene_table"]] = {
+            **{name.replace("_", " "): f"{value:,}" for name, value in counted.items()},
+            **{
+                f"fine-mapped, {name} ({row['genes']:,} genes with r)": f"{row['negative']:,} "
+                f"with r < 0; |r| against the {row['other_genes']:,} others: z = "
+                f"{row['z']:.2f}, p = {row['p']:.2g}"
+                for name, row in lists.items()
+            },
+        }
     for stage, title in _TITLES.items():
         if stage in workspace.recipe.stages:
             found.setdefault(title, {"not shown": _NOT_SHOWN.format(stage=stage)})
     return found
-
-
-def _weighted(workspace: Workspace, statistics: xr.Dataset) -> xr.Dataset | None:
-    """Return what the track_weights stage found, if the pipeline has it and it is up to date."""
-    names = [str(gene) for gene in statistics["gene"].values]
-    has = "track_weights" in workspace.recipe.stages
-    return standing_weights(workspace, names) if has else None
 
 
 def _of_weights(headline: Mapping[str, Any]) -> dict[str, str]:
