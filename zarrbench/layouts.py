@@ -84,7 +84,7 @@ class Layout:
         return described
 
 
-_GENE_COORDINATES = {
+GENE_COORDINATES = {
     "gene": Variable(("gene",), "string", "gene id without version, unique"),
     "gene_name": Variable(("gene",), "string", "gene symbol; not unique"),
     "contig": Variable(("gene",), "string", "contig, as the reference names it"),
@@ -96,7 +96,7 @@ GENES = Layout(
     "genes",
     1,
     {
-        **_GENE_COORDINATES,
+        **GENE_COORDINATES,
         "gene_id_version": Variable(("gene",), "string", "gene id as the annotation writes it"),
         "start": Variable(("gene",), "int", "first base of the gene, 1-based"),
         "end": Variable(("gene",), "int", "last base of the gene, 1-based inclusive"),
@@ -149,7 +149,7 @@ PREDICTIONS = Layout(
     "predictions",
     1,
     {
-        **_GENE_COORDINATES,
+        **GENE_COORDINATES,
         "individual": Variable(("individual",), "string", "sample id of the genotype store"),
         "haplotype": Variable(
             ("haplotype",), "int", "0 = first allele of the VCF call, 1 = second"
@@ -185,7 +185,7 @@ GENE_STATISTICS = Layout(
     "gene_statistics",
     1,
     {
-        **_GENE_COORDINATES,
+        **GENE_COORDINATES,
         "n_individuals": Variable(("gene",), "int", "people with prediction and expression"),
         "n_variants": Variable(("gene",), "int", "variants substituted inside the model's window"),
         "n_distinct_haplotypes": Variable(("gene",), "int", "distinct personal sequences"),
@@ -300,7 +300,7 @@ POPULATION = Layout(
     "population",
     1,
     {
-        **_GENE_COORDINATES,
+        **GENE_COORDINATES,
         "track": Variable(("track",), "string", "unique identifier of the model output"),
         "track_description": Variable(("track",), "string", "what the track measures; not unique"),
         "subset": Variable(("subset",), "string", "which genes; the first are all of them"),
@@ -323,7 +323,7 @@ TRACK_WEIGHTS = Layout(
     "track_weights",
     1,
     {
-        **_GENE_COORDINATES,
+        **GENE_COORDINATES,
         "track": Variable(("track",), "string", "unique identifier of the model output"),
         "track_description": Variable(("track",), "string", "what the track measures; not unique"),
         "weight": Variable(("track",), "float", "per unit of the track's readout; see offset, too"),
@@ -363,7 +363,7 @@ EQTL = Layout(
     "eqtl",
     1,
     {
-        **_GENE_COORDINATES,
+        **GENE_COORDINATES,
         "first_variant": Variable(("gene",), "int", "row of the first variant near the gene"),
         "first_pair": Variable(("gene",), "int", "row of the gene's pair with that variant"),
         "n_pairs": Variable(("gene",), "int", "variants near the gene, and so its pairs"),
@@ -394,7 +394,7 @@ PREDIXCAN = Layout(
     "predixcan",
     1,
     {
-        **_GENE_COORDINATES,
+        **GENE_COORDINATES,
         "n_individuals": Variable(
             ("gene",), "int", "people of both r: with prediction and expression, not trained on"
         ),
@@ -426,7 +426,7 @@ GENE_TABLE = Layout(
     "gene_table",
     1,
     {
-        **_GENE_COORDINATES,
+        **GENE_COORDINATES,
         "start": Variable(("gene",), "int", "first base of the gene, 1-based"),
         "end": Variable(("gene",), "int", "last base of the gene, 1-based inclusive"),
         "mean_observed": Variable(("gene",), "float", "mean expression of the people compared"),

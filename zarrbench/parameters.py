@@ -7,6 +7,7 @@ from typing import Literal
 
 from zarrbench.expression.preparation import Expression as Expression
 from zarrbench.predictdb import Build
+from zarrbench.predictions.readouts import Readout
 from zarrbench.sources import Source
 from zarrbench.statistics.multiple_testing import CountRule, NanPolicy
 from zarrbench.statistics.null import Statistic
@@ -63,6 +64,45 @@ class GenotypeQuality:
             raise ValueError("max_r2 must be above 0 and at most 1")
         if not 0 < self.min_kinship <= 0.5:
             raise ValueError("min_kinship must be above 0 and at most 0.5")
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """In-silico mutagenesis of every SNV, and gradients (METHODS sections 11 and 12).
+
+    Parameters
+    ----------
+    readout : Readout, optional
+        What is mutated is compared by: that of the predict stage by default. The study's is
+        ``attribution``: the plain sum.
+    tracks : list of str, optional
+        Identifiers or descriptions; by default that of the statistics stage.
+    gradients : bool
+        Differentiate the model, too.
+    profiles : bool
+        Keep the gradient of every base of the window, 0.8 MB a gene and track for Enformer.
+    alignment : {'consistent', 'released'}
+        The window of the predictions, or as in the study's attributions one that begins a base
+        later, so that the index of the TSS is one less.
+    """
+
+    readout: Readout | None = None
+    tracks: tuple[str, ...] | None = None
+    gradients: bool = True
+    profiles: bool = False
+    alignment: Literal["consistent", "released"] = "consistent"
+
+    def __post_init__(self) -> None:
+        if self.tracks == ():
+            raise ValueError("tracks must name at least one track; leave it out for one")
+        if self.profiles and not self.gradients:
+            raise ValueError("profiles are those of gradients: set gradients to true")
+
+    @property
+    def optional_variables(self) -> tuple[str, ...]:
+        """What the store holds beside in-silico mutagenesis."""
+        asked = {"gradient": self.gradients, "gradient_profile": self.profiles}
+        return tuple(name for name, kept in asked.items() if kept)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from zarrbench.errors import RecipeError
 from zarrbench.models.protocol import ModelRecipe, Track, parse_model
 from zarrbench.parameters import (
+    Attributions,
     Eqtl,
     Expression,
     GeneTable,
@@ -30,6 +31,7 @@ STAGES: dict[str, type[Any]] = {
     "expression": Expression,
     "predict": Predict,
     "statistics": Statistics,
+    "attributions": Attributions,
     "population": Population,
     "track_weights": WeightedTracks,
     "eqtl": Eqtl,
@@ -99,6 +101,10 @@ def load_pipeline(path: Path) -> PipelineRecipe:
     if isinstance(predict, Predict):
         predict.check(recipe.model.spec(), f"{path}: stages.predict")
         _check_readout(recipe.stages, predict, path)
+    attributions = recipe.stages.get("attributions")
+    if isinstance(attributions, Attributions) and attributions.readout is not None:
+        where = f"{path}: stages.attributions.readout"
+        attributions.readout.check(recipe.model.spec().bins, where)
     return recipe
 
 

@@ -132,6 +132,35 @@ class WindowModel(Model, Protocol):
         ...
 
 
+@runtime_checkable
+class DifferentiableModel(Model, Protocol):
+    """A network that knows how its output changes with its input."""
+
+    def input_gradient(
+        self, codes: Codes, gene: str, bins: range, weights: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the gradient of ``(weights * output[bins]).sum()`` by the sequence, (base, 4).
+
+        By its one-hot form in A, C, G, T, as the model reads it; a base of no letter is a zero
+        vector, and has a gradient all the same.
+
+        Parameters
+        ----------
+        codes : uint8 (base,)
+        gene : str
+        bins : range
+            Neighbouring output bins.
+        weights : float32 (bin of `bins`, track)
+            What the gradient of each output counts: the derivatives of a readout.
+
+        Raises
+        ------
+        ModelInputError
+            If an operation of the network has no gradient.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Cost:
     """What the sequences of one window cost.

@@ -6,12 +6,13 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from zarrbench.errors import ModelInputError, RecipeError
 from zarrbench.recipes import nearest
 
 _LOG = {"e": np.log, 2: np.log2, 10: np.log10}
+_LOG_OF_BASE = {"e": 1.0, 2: np.log(2), 10: np.log(10)}
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,11 @@ def asked_bins(readouts: Iterable[Readout], n_bins: int) -> range:
 
 
 def read_out(
-    outputs: NDArray[np.float32], readout: Readout, bins: range | None = None
-) -> NDArray[np.float32]:
+    outputs: NDArray[np.float32],
+    readout: Readout,
+    bins: range | None = None,
+    dtype: DTypeLike = np.float32,
+) -> NDArray[np.floating]:
     """Return one number a sequence and track; (sequence, bin, track) to (sequence, track).
 
     Sums and logarithms are taken in float64.
@@ -95,6 +99,8 @@ def read_out(
     readout : Readout
     bins : range, optional
         Which bins of the model `outputs` holds; by default from the first.
+    dtype : dtype
+        Of the numbers; float64 where small differences between them count.
 
     Raises
     ------
@@ -104,12 +110,38 @@ def read_out(
     """
     with np.errstate(over="ignore"):
         first = 0 if bins is None else bins.start
-        values = _read_out(outputs, readout, first).astype(np.float32)
+        values = _read_out(outputs, readout, first).astype(dtype)
     refuse_not_finite(values, f"{readout.kind!r} makes of")
     return values
 
 
-def refuse_not_finite(values: NDArray[np.float32], made: str) -> None:
+def derivative(
+    output: NDArray[np.float32], readout: Readout, bins: range | None = None
+) -> NDArray[np.float64]:
+    """Return by how much a readout changes with each bin of an output, (bin, track).
+
+    A track's readout depends on the bins of that track alone.
+
+    Parameters
+    ----------
+    output : float32 (bin, track)
+    readout, bins
+        As for `read_out`.
+    """
+    first = 0 if bins is None else bins.start
+    rows = slice(None) if readout.bins is None else [bin - first for bin in readout.bins]
+    chosen = output[rows].astype(np.float64)
+    if readout.kind in ("sum_log", "log_sum"):
+        summed = chosen if readout.kind == "sum_log" else chosen.sum(axis=0, keepdims=True)
+        slope = 1 / ((summed + readout.pseudocount) * _LOG_OF_BASE[readout.log_base])
+    else:
+        slope = np.ones(1)
+    derivatives = np.zeros(output.shape)
+    derivatives[rows] = np.broadcast_to(slope, chosen.shape)
+    return derivatives
+
+
+def refuse_not_finite(values: NDArray[np.floating], made: str) -> None:
     """Refuse numbers that are not finite; `made` says how the model's output gave them.
 
     Raises

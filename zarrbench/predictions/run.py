@@ -13,6 +13,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 from zarrbench import errors, ledger, progress
 from zarrbench.clusters import check_slots, slots_of, workers_of
 from zarrbench.errors import ClusterError, SourceError, ZarrbenchError
+from zarrbench.models.protocol import LoadableModel
 from zarrbench.predictions.cube import (
     check_recipe,
     create_cube,
@@ -22,9 +23,10 @@ from zarrbench.predictions.cube import (
     has_ledger,
     read_attributes,
 )
-from zarrbench.predictions.plan import Plan, Task
+from zarrbench.predictions.plan import Plan
 from zarrbench.predictions.worker import (
     Job,
+    Numbered,
     failure,
     predict_task,
     prepare_task,
@@ -32,6 +34,7 @@ from zarrbench.predictions.worker import (
     write_task,
 )
 from zarrbench.provenance import installed
+from zarrbench.remote import Place
 from zarrbench.storage import exists, storage_failure
 
 # Items ahead for each slot: one predicted, one written, and two prepared so that the device never
@@ -42,9 +45,11 @@ _STRANGE = 20
 # How often new workers are looked for
 _LOOK_SECONDS = 5.0
 
+Step = tuple[Callable[..., Any], int]
+
 #: what becomes of a task, with how much of the slot each step takes. Of 0 each worker with the
 #: slot has enough, others have not: so the steps of a gene meet on a worker that can predict.
-STEPS = ((prepare_task, 0), (predict_task, 1), (write_task, 0))
+STEPS: tuple[Step, ...] = ((prepare_task, 0), (predict_task, 1), (write_task, 0))
 
 
 @dataclass(frozen=True)
@@ -107,38 +112,73 @@ def fill_cube(
     todo = [task for task in wanted if task.key not in done and task.key not in failed]
     n_before, n_now = len(wanted) - len(todo) - len(failed), 0
     if todo:
-        _warm_up(client, job, slot)
+        warm_up_all(client, job.model, slot)
     if not standing:
         create_cube(job.cube, plan.frame, installed())
     n_there = len(wanted) - len(todo)
-    strange: deque[bool] = deque(maxlen=2 * _STRANGE)
     with progress.bar(total=len(wanted), done=n_there, label="predict", unit="shards") as bar:
-        for task, result in _attempted(client, todo, job, slot):
-            if isinstance(result, BaseException):
-                if isinstance(result, SourceError):
-                    raise result
-                storage = storage_failure(result, job.cube)
-                if storage is not None:
-                    raise storage from result
-                if not isinstance(result, ClusterError):
-                    raise result  # a model that a worker cannot load
-                result = failure(job, task, result)
-                ledger.append(ledger.ledger_of(job.cube), result)
-            if result.state == "failed":
-                failed[task.key] = result.error
+        for task, entry in run_tasks(client, STEPS, todo, job, slot, job.cube):
+            if entry.state == "failed":
+                failed[task.key] = entry.error
             else:
                 n_now += 1
-            strange.append(result.state == "failed" and not _of_the_gene(result.error))
-            if sum(strange) == _STRANGE:
-                raise ClusterError(
-                    f"{_STRANGE} of the last {len(strange)} genes failed with what seems no fault "
-                    f"of theirs, the last {task.gene}: {result.error}; mend the worker, device or "
-                    f"model that it comes from, then run again with --retry-failed"
-                )
             bar.update()
     if not failed and len(done_shards(job.cube)) == plan.size()["tasks"]:
         finish_cube(job.cube)
     return Filled(len(wanted), n_before, n_now, failed)
+
+
+def run_tasks(
+    client: Client,
+    steps: Sequence[Step],
+    tasks: Iterable[Any],
+    job: Numbered,
+    slot: str,
+    store: Place,
+) -> Iterator[tuple[Any, ledger.Entry]]:
+    """Take tasks through all steps; yield each with its ledger entry, done or failed, as they end.
+
+    The last step returns the entry, having written it. What kept it from doing so is written here.
+
+    Parameters
+    ----------
+    client : Client
+    steps : sequence of (function, amount of the slot)
+    tasks : iterable
+        Each has a `gene` and a `key`: gene and block.
+    job : object
+        What all tasks share.
+    slot : str
+    store : Path or UPath
+        What they write; its ledger lies beside it.
+
+    Raises
+    ------
+    StorageError, SourceError
+        If the storage fails, or genotypes behind a URL.
+    ClusterError
+        If most genes fail for reasons that are not theirs.
+    """
+    strange: deque[bool] = deque(maxlen=2 * _STRANGE)
+    for task, result in _attempted(client, steps, tasks, job, slot):
+        if isinstance(result, BaseException):
+            if isinstance(result, SourceError):
+                raise result
+            storage = storage_failure(result, store)
+            if storage is not None:
+                raise storage from result
+            if not isinstance(result, ClusterError):
+                raise result  # a model that a worker cannot load
+            result = failure(job, task, result)
+            ledger.append(ledger.ledger_of(store), result)
+        strange.append(result.state == "failed" and not _of_the_gene(result.error))
+        yield task, result
+        if sum(strange) == _STRANGE:
+            raise ClusterError(
+                f"{_STRANGE} of the last {len(strange)} genes failed with what seems no fault "
+                f"of theirs, the last {task.gene}: {result.error}; mend the worker, device or "
+                f"model that it comes from, then run again with --retry-failed"
+            )
 
 
 def _of_the_gene(error: str) -> bool:
@@ -147,12 +187,18 @@ def _of_the_gene(error: str) -> bool:
     return isinstance(kind, type) and issubclass(kind, ZarrbenchError)
 
 
-def _warm_up(client: Client, job: Job, slot: str) -> None:
-    """Load the model on as many workers as there are slots, at the same time."""
+def warm_up_all(
+    client: Client,
+    model: LoadableModel,
+    slot: str,
+    warm: Callable[[LoadableModel], str] = warm_up,
+) -> None:
+    """Load the model on as many workers as there are slots, at the same time.
+
+    `warm` does it, and returns what the model remarks.
+    """
     slots = check_slots(client, slot)
-    loading = [
-        client.submit(warm_up, job.model, resources={slot: 1}, pure=False) for _ in range(slots)
-    ]
+    loading = [client.submit(warm, model, resources={slot: 1}, pure=False) for _ in range(slots)]
     try:
         remarks = client.gather(loading)
     except KilledWorker as error:
@@ -165,29 +211,26 @@ def _warm_up(client: Client, job: Job, slot: str) -> None:
 
 
 def _attempted(
-    client: Client, tasks: Iterable[Task], job: Job, slot: str
-) -> Iterator[tuple[Task, Any]]:
+    client: Client, steps: Sequence[Step], tasks: Iterable[Any], job: Numbered, slot: str
+) -> Iterator[tuple[Any, Any]]:
     """Run the tasks; yield each with its ledger entry, or with what kept it from writing one.
 
     Dask blames the death of a worker on every task that waited there. Those are tried again one by
     one, so that only a task that kills its worker itself is given up.
     """
     suspects = []
-    for task, result in submit_bounded(client, STEPS, tasks, job, slot):
+    for task, result in submit_bounded(client, steps, tasks, job, slot):
         if isinstance(result, KilledWorker):
             suspects.append(task)
         else:
             yield task, result
-    for task, result in submit_bounded(client, STEPS, suspects, job, slot, at_once=1):
+    for task, result in submit_bounded(client, steps, suspects, job, slot, at_once=1):
         if isinstance(result, KilledWorker):
             result = ClusterError(
                 f"every worker process that tried died ({result.allowed_failures + 1} times); "
                 f"if it was for want of memory, give a process more of it"
             )
         yield task, result
-
-
-Step = tuple[Callable[..., Any], int]
 
 
 def submit_bounded(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,20 @@ class Job:
     model: LoadableModel
     predict: Predict
     numbers_hash: str
+
+
+class Numbered(Protocol):
+    """What all tasks of a run share: it knows the fingerprint of what determines their numbers."""
+
+    @property
+    def numbers_hash(self) -> str: ...
+
+
+class Keyed(Protocol):
+    """A task: it knows its gene and block."""
+
+    @property
+    def key(self) -> tuple[str, int]: ...
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ def prepare_task(job: Job, task: Task) -> Prepared | ledger.Entry:
     """
     # Outside of what fails one gene: a process without the model would fail every gene it gets.
     model = loaded(job.model)
-    return _tried(job, task, lambda: _done(job, task) or _prepared(model, job, task))
+    return tried(job, task, job.cube, lambda: _done(job, task) or _prepared(model, job, task))
 
 
 def predict_task(job: Job, task: Task, found: Prepared | ledger.Entry) -> Predicted | ledger.Entry:
@@ -125,7 +139,7 @@ def predict_task(job: Job, task: Task, found: Prepared | ledger.Entry) -> Predic
     if isinstance(found, ledger.Entry):
         return found
     model = loaded(job.model)
-    return _tried(job, task, lambda: predict_people(model, job, task, found))
+    return tried(job, task, job.cube, lambda: predict_people(model, job, task, found))
 
 
 def write_task(job: Job, task: Task, found: Predicted | ledger.Entry) -> ledger.Entry:
@@ -133,11 +147,11 @@ def write_task(job: Job, task: Task, found: Predicted | ledger.Entry) -> ledger.
     if isinstance(found, ledger.Entry):
         return found
     model = loaded(job.model)
-    return _tried(job, task, lambda: _done(job, task) or _written(model, job, task, found))
+    return tried(job, task, job.cube, lambda: _done(job, task) or _written(model, job, task, found))
 
 
-def _tried(job: Job, task: Task, step: Callable[[], T]) -> T | ledger.Entry:
-    """Run a step; turn what fails this gene alone into its entry."""
+def tried(job: Numbered, task: Keyed, store: Place, step: Callable[[], T]) -> T | ledger.Entry:
+    """Run a step; turn what fails this gene alone into its entry in the ledger of `store`."""
     began = time.perf_counter()
     try:
         return step()
@@ -145,7 +159,7 @@ def _tried(job: Job, task: Task, step: Callable[[], T]) -> T | ledger.Entry:
         raise
     except Exception as error:
         entry = failure(job, task, error, {"failed": time.perf_counter() - began})
-        ledger.append(ledger.ledger_of(job.cube), entry)
+        ledger.append(ledger.ledger_of(store), entry)
         return entry
 
 
@@ -298,12 +312,13 @@ def _check_shape(model: Model, outputs: NDArray[np.float32], expected: tuple[int
 
 
 def failure(
-    job: Job, task: Task, error: BaseException, seconds: Mapping[str, float] | None = None
+    job: Numbered, task: Keyed, error: BaseException, seconds: Mapping[str, float] | None = None
 ) -> ledger.Entry:
     """Return the ledger entry of a task that failed."""
+    gene, block = task.key
     return ledger.Entry(
-        gene=task.gene,
-        block=task.block.number,
+        gene=gene,
+        block=block,
         state="failed",
         recipe=job.numbers_hash,
         time=now(),

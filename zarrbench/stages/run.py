@@ -13,6 +13,7 @@ from zarrbench.locks import locked
 from zarrbench.predictions.run import Filled
 from zarrbench.recipes import nearest
 from zarrbench.remote import is_url
+from zarrbench.stages.attributions import run_attributions
 from zarrbench.stages.eqtl import run_eqtl
 from zarrbench.stages.expression import run_expression
 from zarrbench.stages.gene_table import run_gene_table
@@ -36,7 +37,7 @@ class Running:
     retry_failed: bool
     extend: bool
     cluster: Client | None = None
-    filled: Filled | None = None
+    filled: list[Filled] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -46,9 +47,15 @@ class Running:
 
 
 def _predict(run: Running) -> None:
-    run.filled = run_predict(
+    filled = run_predict(
         run.workspace, run.client, run.slot, run.limit, run.retry_failed, run.extend
     )
+    run.filled.append(filled)
+
+
+def _attributions(run: Running) -> None:
+    filled = run_attributions(run.workspace, run.client, run.slot, run.limit, run.retry_failed)
+    run.filled.append(filled)
 
 
 _RUNNERS: dict[str, Callable[[Running], object]] = {
@@ -56,6 +63,7 @@ _RUNNERS: dict[str, Callable[[Running], object]] = {
     "expression": lambda run: run_expression(run.workspace),
     "predict": _predict,
     "statistics": lambda run: run_statistics(run.workspace, run.client, run.limit),
+    "attributions": _attributions,
     "population": lambda run: run_population(run.workspace, run.limit),
     "track_weights": lambda run: run_track_weights(run.workspace, run.limit),
     "eqtl": lambda run: run_eqtl(run.workspace),
@@ -147,6 +155,6 @@ def run_pipeline(
                 _RUNNERS[name](running)
             running.timings[name] = time.perf_counter() - began
             say(f"{name}: {running.timings[name]:.1f} s")
-    if running.filled is not None:
-        refuse_failed(running.filled)
+    for filled in running.filled:
+        refuse_failed(filled)
     return running.timings

@@ -109,6 +109,10 @@ class Workspace:
         return self.folder / "track_weights.csv"
 
     @property
+    def attributions(self) -> Place:
+        return self.folder / "attributions.zarr"
+
+    @property
     def eqtl(self) -> Place:
         return self.folder / "eqtl.zarr"
 

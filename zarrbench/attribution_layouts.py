@@ -1,0 +1,71 @@
+"""The registry of stores, continued: those of attributions and what is made of them."""
+
+from zarrbench.layouts import GENE_COORDINATES, Layout, Variable
+
+_TRACK = {
+    "track": Variable(("track",), "string", "unique identifier of the model output"),
+    "track_description": Variable(("track",), "string", "what the track measures; not unique"),
+}
+_RUNS = {
+    "first_variant": Variable(("gene",), "int", "row of the first SNV of the gene"),
+    "n_variants": Variable(("gene",), "int", "SNVs of the gene, from that row on"),
+}
+_SNV = {
+    "variant_contig": Variable(("variant",), "string", "contig, as the reference names it"),
+    "variant_position": Variable(("variant",), "int", "position as in the VCF, 1-based"),
+    "other_allele": Variable(("variant",), "string", "base of the reference"),
+    "effect_allele": Variable(
+        ("variant",),
+        "string",
+        "base put into it: the most frequent alternative; N if nobody carries one and the records "
+        "name several",
+    ),
+    "effect_allele_frequency": Variable(
+        ("variant",), "float", "share of effect alleles among those called, of everybody sequenced"
+    ),
+    "carrier_frequency": Variable(
+        ("variant",), "float", "share of the people called who carry the effect allele"
+    ),
+    "n_called": Variable(("variant",), "int", "people with a call"),
+}
+
+ATTRIBUTIONS = Layout(
+    "attributions",
+    1,
+    {
+        **GENE_COORDINATES,
+        **_TRACK,
+        **_RUNS,
+        **_SNV,
+        "gene_reason": Variable(
+            ("gene",), "string", "why the gene has no attributions; empty if it has"
+        ),
+        "reason": Variable(("variant",), "string", "why an attribution is NaN; empty if it is not"),
+        "reference_prediction": Variable(
+            ("gene", "track"), "float", "readout of the model for the reference sequence"
+        ),
+        "ism": Variable(
+            ("variant", "track"),
+            "float",
+            "readout with the effect allele in the reference, less that of the reference",
+        ),
+        "gradient": Variable(
+            ("variant", "track"),
+            "float",
+            "gradient of the readout at the reference, times (effect allele - reference)",
+            optional=True,
+        ),
+        "offset": Variable(
+            ("offset",),
+            "int",
+            "bases from the TSS, in the direction in which the model reads",
+            optional=True,
+        ),
+        "gradient_profile": Variable(
+            ("gene", "track", "offset"),
+            "float",
+            "gradient of the base that is there less the mean of the other three",
+            optional=True,
+        ),
+    },
+)

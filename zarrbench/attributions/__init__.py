@@ -1,0 +1,1 @@
+"""Which bases make a prediction: in-silico mutagenesis, gradients, and their stores."""

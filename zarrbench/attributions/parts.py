@@ -1,0 +1,116 @@
+"""What a run has of a store that is ragged by gene: a file of arrays for each gene, and its ledger.
+
+A part is written whole by one task, and named in the ledger after that, as a shard of the cube is.
+The store is put together from them when the run ends. Parts stay: a later run adds to them.
+"""
+
+import io
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zarrbench import ledger
+from zarrbench.checksums import checksum
+from zarrbench.errors import RecipeError, SourceError
+from zarrbench.provenance import differences, fingerprint
+from zarrbench.remote import Place
+from zarrbench.storage import get, make_folder, put, write_text
+
+_RECIPE = "recipe.json"
+
+
+def parts_of(store: Place) -> Place:
+    """Return the folder of the parts of a store."""
+    return store.with_suffix(".parts")
+
+
+def begin(store: Place, recipe: Mapping[str, Any]) -> None:
+    """Make the folder of parts, with what determines their numbers.
+
+    Raises
+    ------
+    RecipeError
+        If it was begun with another recipe, naming the fields that differ.
+    """
+    folder = parts_of(store)
+    before = get(folder / _RECIPE)
+    if before is None:
+        make_folder(folder)
+        write_text(folder / _RECIPE, json.dumps(recipe, indent=1, sort_keys=True))
+        return
+    changed = differences(json.loads(before), dict(recipe))
+    if changed:
+        raise RecipeError(
+            f"{folder} was begun with another recipe ({'; '.join(changed[:5])}); give the pipeline "
+            f"another name, use another --data folder, or remove {folder.name}"
+        )
+
+
+def key_of(gene: str) -> str:
+    """Return the name of the part of a gene."""
+    return f"{quote(gene, safe='')}.npz"
+
+
+def write_part(
+    store: Place, gene: str, arrays: Mapping[str, NDArray]
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Write the part of a gene; the same arrays give the same bytes.
+
+    Returns
+    -------
+    dict, dict
+        Its checksum, and its size in bytes, by its key in the folder of parts.
+
+    Raises
+    ------
+    StorageError
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    content, key = buffer.getvalue(), key_of(gene)
+    put(parts_of(store) / key, content, store.parent)
+    return {key: checksum(content)}, {key: len(content)}
+
+
+def read_part(store: Place, gene: str, names: Collection[str] | None = None) -> dict[str, NDArray]:
+    """Return the arrays of a gene, or those of these names that it has.
+
+    Raises
+    ------
+    SourceError
+        If the part is gone or damaged.
+    """
+    place = parts_of(store) / key_of(gene)
+    content = get(place)
+    try:
+        if content is None:
+            raise FileNotFoundError("it is gone")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {n: arrays[n] for n in arrays.files if names is None or n in names}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise SourceError(
+            f"{place} cannot be read: {' '.join(str(error).split())}; remove it and run the stage "
+            f"again, which makes it again"
+        ) from error
+
+
+def finished_parts(store: Place, recipe: Mapping[str, Any]) -> dict[str, ledger.Entry]:
+    """Return the entries of the parts that are there, by gene."""
+    standing = ledger.entries(ledger.ledger_of(store), fingerprint(recipe))
+    listed = ledger.listing(parts_of(store)) if standing else None
+    return {
+        gene: entry
+        for (gene, _), entry in standing.items()
+        if entry.state == "done" and ledger.intact(parts_of(store), entry, listed)
+    }
+
+
+def failed_parts(store: Place, recipe: Mapping[str, Any]) -> dict[str, ledger.Entry]:
+    """Return the entries of the parts that were last tried in vain, by gene."""
+    done = finished_parts(store, recipe)
+    latest = ledger.entries(ledger.ledger_of(store), fingerprint(recipe), "latest")
+    return {g: e for (g, _), e in latest.items() if e.state == "failed" and g not in done}

@@ -1,0 +1,158 @@
+"""The attributions stage: every SNV of every gene in silico, on the cluster, in one store."""
+
+from functools import partial
+from typing import Any
+
+import dask
+import xarray as xr
+from distributed import Client
+
+from zarrbench.attribution_layouts import ATTRIBUTIONS
+from zarrbench.attributions.ism import GeneTask
+from zarrbench.attributions.parts import finished_parts
+from zarrbench.attributions.run import fill_parts
+from zarrbench.attributions.store import assembled
+from zarrbench.attributions.worker import AttributionJob, probe_gradient
+from zarrbench.errors import RecipeError
+from zarrbench.genome.coordinates import Window
+from zarrbench.parameters import Attributions, Statistics
+from zarrbench.pipeline import check_track
+from zarrbench.predictions.plan import Predict, window_of
+from zarrbench.predictions.readouts import Readout
+from zarrbench.predictions.run import Filled
+from zarrbench.predictions.worker import warm_up
+from zarrbench.provenance import fingerprint, installed, plain
+from zarrbench.remote import Place
+from zarrbench.stages.workspace import Workspace
+from zarrbench.storage import exists, open_dataset, write_dataset
+
+
+def run_attributions(
+    workspace: Workspace,
+    client: Client,
+    slot: str,
+    limit: int | None = None,
+    retry_failed: bool = False,
+) -> Filled:
+    """Attribute all genes (the first `limit`) that lack it, and write the store of them.
+
+    A run that was killed continues; a gene that fails stops no other, and is named in the store.
+
+    Raises
+    ------
+    RecipeError
+        If it was begun with another recipe, or a track is unknown.
+    ModelInputError, StorageError, SourceError, ClusterError
+        As `zarrbench.attributions.run.fill_parts`.
+    """
+    parameters = workspace.recipe.stage(Attributions)
+    recipe = attribution_recipe(workspace)
+    job = attribution_job(workspace, workspace.attributions, recipe)
+    genes = workspace.plan.genes.isel(gene=slice(limit))
+    tasks = [
+        GeneTask(
+            str(gene),
+            attributed_window(workspace, genes.isel(gene=row)),
+            parameters.gradients,
+            parameters.profiles,
+        )
+        for row, gene in enumerate(genes["gene"].values)
+    ]
+    warm = partial(probe_gradient, gene=tasks[0].gene) if parameters.gradients else warm_up
+    filled = fill_parts(job, recipe, tasks, client, slot, retry_failed, warm=warm)
+    reasons = {gene: f"it failed: {error}" for (gene, _), error in filled.failed.items()}
+    done = finished_parts(workspace.attributions, recipe)
+    made = {task.gene: done[task.gene].checksums for task in tasks if task.gene in done}
+    inputs = fingerprint({"recipe": recipe, "parts": made, "failed": reasons})
+    if exists(workspace.attributions):
+        standing = open_dataset(workspace.attributions, ATTRIBUTIONS)
+        if standing.attrs.get("inputs") == inputs:
+            return filled
+    found = assembled(
+        workspace.attributions,
+        genes,
+        reasons,
+        [workspace.model.tracks()[track] for track in job.tracks],
+        workspace.recipe.model.spec(),
+        parameters.optional_variables,
+    )
+    attributes = {
+        "inputs": inputs,
+        "recipe": fingerprint(recipe),
+        "parameters": str(plain(parameters)),
+        "versions": installed(),
+    }
+    # Parts lie where this process can read them, and perhaps no worker.
+    with dask.config.set(scheduler="threads"):
+        write_dataset(found.assign_attrs(attributes), workspace.attributions, ATTRIBUTIONS)
+    return filled
+
+
+def attribution_recipe(workspace: Workspace) -> dict[str, Any]:
+    """Return all that determines the attributions of a gene."""
+    parameters = workspace.recipe.stage(Attributions)
+    made = workspace.plan.recipe
+    tracks = workspace.model.tracks()
+    recipe = {
+        "attributions": {"version": ATTRIBUTIONS.version},
+        **{part: made[part] for part in ("stores", "policies", "model")},
+        "genes": workspace.stores.facts()["genes"]["files"],
+        "stage": plain(parameters),
+        "readout": plain(_readout(workspace)),
+        "tracks": [tracks[track].id for track in attributed_tracks(workspace)],
+    }
+    return recipe
+
+
+def attribution_job(workspace: Workspace, store: Place, recipe: dict[str, Any]) -> AttributionJob:
+    """Return what all tasks of a store share, with the readout and tracks of the attributions."""
+    return AttributionJob(
+        store=store,
+        genotypes=workspace.stores.genotypes_path,
+        reference=workspace.stores.part_path("reference"),
+        policies=workspace.stores.recipe.policies,
+        model=workspace.model,
+        readout=_readout(workspace),
+        tracks=attributed_tracks(workspace),
+        numbers_hash=fingerprint(recipe),
+    )
+
+
+def attributed_window(workspace: Workspace, gene: xr.Dataset) -> Window:
+    """Return the window of a gene as attributions read it (METHODS section 3.1)."""
+    window = window_of(gene, workspace.recipe.model.spec())
+    released = workspace.recipe.stage(Attributions).alignment == "released"
+    return window.shifted(-1) if released else window
+
+
+def attributed_tracks(workspace: Workspace) -> tuple[int, ...]:
+    """Return which of the model's tracks are attributed.
+
+    Raises
+    ------
+    RecipeError
+        If one is unknown or ambiguous, or none is named and the model has several.
+    """
+    tracks = workspace.model.tracks()
+    asked = workspace.recipe.stage(Attributions).tracks
+    names: tuple[str | None, ...] = asked or (_default_track(workspace),)
+    for name in names:
+        check_track(name, tracks, f"{workspace.file}: stages.attributions.tracks")
+    places = []
+    for name in names:
+        matching = [i for i, t in enumerate(tracks) if name in (None, t.id)]
+        described = [i for i, t in enumerate(tracks) if t.description == name]
+        places.append((matching or described)[0])
+    if len(set(places)) < len(places):
+        raise RecipeError(f"{workspace.file}: stages.attributions.tracks names a track twice")
+    return tuple(places)
+
+
+def _default_track(workspace: Workspace) -> str | None:
+    statistics = workspace.recipe.stages.get("statistics")
+    return statistics.track if isinstance(statistics, Statistics) else None
+
+
+def _readout(workspace: Workspace) -> Readout:
+    asked = workspace.recipe.stage(Attributions).readout
+    return workspace.recipe.stage(Predict).readout if asked is None else asked
