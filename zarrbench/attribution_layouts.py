@@ -69,3 +69,53 @@ ATTRIBUTIONS = Layout(
         ),
     },
 )
+
+DRIVERS = Layout(
+    "drivers",
+    1,
+    {
+        **GENE_COORDINATES,
+        "n_variants": Variable(("gene",), "int", "SNVs with an attribution"),
+        "n_drivers": Variable(("gene",), "int", "forward drivers"),
+        "n_backward_drivers": Variable(("gene",), "int", "backward drivers"),
+        "gene_reason": Variable(
+            ("gene",), "string", "why the gene has no driver; empty if it has one"
+        ),
+        "r": Variable(("gene",), "float", "Pearson r of predicted and observed across people"),
+        "r_linear": Variable(
+            ("gene",), "float", "r of the linear sum of in-silico mutagenesis with the prediction"
+        ),
+        "r_linear_gradient": Variable(
+            ("gene",), "float", "the same of gradients; NaN without them"
+        ),
+        "r_ism_gradient": Variable(
+            ("gene",), "float", "r over SNVs of in-silico mutagenesis and gradient"
+        ),
+        "fraction_supported": Variable(
+            ("gene",), "float", "share of the drivers whose slope has the sign of their attribution"
+        ),
+        "fraction_unsupported": Variable(
+            ("gene",), "float", "share of those whose slope has the other sign"
+        ),
+        "examined": Variable(("gene",), "bool", "significant, and |r| above min_r"),
+        "group": Variable(
+            ("gene",),
+            "int",
+            "1 or -1: examined, with a driver, linear, and r above min_r or below -min_r; else 0",
+        ),
+        "driver_gene": Variable(("driver",), "string", "gene id of the driver"),
+        "driver_position": Variable(("driver",), "int", "position as in the VCF, 1-based"),
+        "other_allele": Variable(("driver",), "string", "base of the reference"),
+        "effect_allele": Variable(("driver",), "string", "alternative base"),
+        "distance": Variable(("driver",), "int", "position - TSS, along the forward strand"),
+        "ism": Variable(("driver",), "float", "change of the readout by the effect allele"),
+        "slope": Variable(
+            ("driver",), "float", "units of expression per effect allele; NaN if monomorphic"
+        ),
+        "increment": Variable(("driver",), "float", "what the driver adds to R_k / R at its rank"),
+        "is_main": Variable(("driver",), "bool", "largest increment of its gene"),
+        "support": Variable(
+            ("driver",), "int", "1 supported, -1 unsupported, 0 neutral: slope 0 or undefined"
+        ),
+    },
+)

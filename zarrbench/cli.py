@@ -71,10 +71,12 @@ def run(
     as_json: bool,
 ) -> None:
     """Run PIPELINE (a YAML file or the name of a packaged one), or continue it."""
+    from zarrbench.attribution_layouts import DRIVERS
     from zarrbench.clusters import load_cluster_recipe
     from zarrbench.layouts import GENE_TABLE, GENOTYPE_QUALITY, POPULATION, TRACK_WEIGHTS
     from zarrbench.recipes import find
     from zarrbench.stages import (
+        drivers,
         gene_table,
         genotype_quality,
         population,
@@ -100,6 +102,8 @@ def run(
     if "genotype_quality" in timings:
         quality = open_dataset(workspace.genotype_quality, GENOTYPE_QUALITY)
         outcome["genotype_quality"] = genotype_quality.summary(quality.load())
+    if "drivers" in timings:
+        outcome["drivers"] = drivers.summary(open_dataset(workspace.drivers, DRIVERS).load())
     if "population" in timings:
         found = open_dataset(workspace.population, POPULATION).load()
         outcome["population"] = population.summary(found)

@@ -9,6 +9,7 @@ from zarrbench.expression.preparation import Expression as Expression
 from zarrbench.predictdb import Build
 from zarrbench.predictions.readouts import Readout
 from zarrbench.sources import Source
+from zarrbench.statistics.drivers import DriverRule
 from zarrbench.statistics.multiple_testing import CountRule, NanPolicy
 from zarrbench.statistics.null import Statistic
 from zarrbench.statistics.population import TestRule
@@ -326,6 +327,33 @@ class TrainingPeople:
     @classmethod
     def from_text(cls, text: str) -> "TrainingPeople":
         return cls(Source(text))
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """The SNVs that make a gene's prediction, and whether expression supports their sign (METHODS
+    sections 13 to 16).
+
+    Parameters
+    ----------
+    rule : DriverRule
+        What makes a driver.
+    min_r : float
+        The genes compared are those that the statistics call significant with an |r| above this.
+    min_r_linear : float
+        Of those, genes whose linear sum correlates by more than this with the prediction.
+    weighting : {'none', 'increment'}
+        Whether the drivers of a gene count alike in its shares, or by their increments.
+    """
+
+    rule: DriverRule = field(default_factory=DriverRule)
+    min_r: float = 0.2
+    min_r_linear: float = 0.2
+    weighting: Literal["none", "increment"] = "none"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_r < 1 or not 0 <= self.min_r_linear < 1:
+            raise ValueError("min_r and min_r_linear must be from 0 to below 1")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from zarrbench.errors import RecipeError
 from zarrbench.models.protocol import ModelRecipe, Track, parse_model
 from zarrbench.parameters import (
     Attributions,
+    Drivers,
     Eqtl,
     Expression,
     GeneTable,
@@ -32,6 +33,7 @@ STAGES: dict[str, type[Any]] = {
     "predict": Predict,
     "statistics": Statistics,
     "attributions": Attributions,
+    "drivers": Drivers,
     "population": Population,
     "track_weights": WeightedTracks,
     "eqtl": Eqtl,

@@ -94,7 +94,9 @@ def assembled(
             **{n: ("variant", flat[n]) for n in list(_SMALL)[3:]},
             "reference_prediction": (
                 ("gene", "track"),
-                joined("reference_prediction", [(1, n_tracks)] * len(names), np.float64),
+                joined("reference_prediction", [(1, n_tracks)] * len(names), np.float64).rechunk(
+                    -1
+                ),
             ),
         },
         coords={
@@ -107,6 +109,7 @@ def assembled(
             "track_description": ("track", np.array([t.description for t in tracks], dtype=object)),
         },
     )
+    found["reference_prediction"] = found["reference_prediction"].chunk({"gene": -1})
     for name in ("ism", *sorted({"gradient"} & set(columns))):
         values = joined(name, [(int(size), n_tracks) for size in sizes], np.float64)
         found[name] = (("variant", "track"), values.rechunk({0: _CHUNK, 1: -1}))

@@ -22,6 +22,11 @@ _SHOWN = 0.75  # a grid is coarse enough when it shows this share of the people
 _EFFECTS = {1: "right-signed", -1: "wrong-signed", 0: "no effect"}
 
 
+def plain_column(values: np.ndarray) -> np.ndarray:
+    """Return values as pandas takes them: of strings only the object kind, which zarr's are not."""
+    return values.astype(object) if values.dtype.kind in "UT" else values
+
+
 def _columns(statistics: xr.Dataset, names: tuple[str, ...]) -> pd.DataFrame:
     """Return variables as columns; `gene_id` is the `gene` index, the statistic the chosen one."""
     sources = ["gene" if name == "gene_id" else name for name in names]
@@ -29,9 +34,7 @@ def _columns(statistics: xr.Dataset, names: tuple[str, ...]) -> pd.DataFrame:
     chosen = chosen.compute()
     columns = {}
     for name, source in zip(names, sources, strict=True):
-        values = chosen[source].values
-        # pandas takes object strings alone of the three kinds in which zarr and xarray hold them
-        columns[name] = values.astype(object) if values.dtype.kind in "UT" else values
+        columns[name] = plain_column(chosen[source].values)
     return pd.DataFrame(columns)
 
 
@@ -71,10 +74,7 @@ def predixcan_table(compared: xr.Dataset) -> pd.DataFrame:
     """Return a dataset of `zarrbench.layouts.PREDIXCAN` as one row a gene, unrounded."""
     columns = {}
     for name in PREDIXCAN.variables:
-        values = compared[name].values
-        columns["gene_id" if name == "gene" else name] = (
-            values.astype(object) if values.dtype.kind in "UT" else values
-        )
+        columns["gene_id" if name == "gene" else name] = plain_column(compared[name].values)
     return pd.DataFrame(columns)
 
 

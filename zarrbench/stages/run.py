@@ -14,6 +14,7 @@ from zarrbench.predictions.run import Filled
 from zarrbench.recipes import nearest
 from zarrbench.remote import is_url
 from zarrbench.stages.attributions import run_attributions
+from zarrbench.stages.drivers import run_drivers
 from zarrbench.stages.eqtl import run_eqtl
 from zarrbench.stages.expression import run_expression
 from zarrbench.stages.gene_table import run_gene_table
@@ -64,6 +65,7 @@ _RUNNERS: dict[str, Callable[[Running], object]] = {
     "predict": _predict,
     "statistics": lambda run: run_statistics(run.workspace, run.client, run.limit),
     "attributions": _attributions,
+    "drivers": lambda run: run_drivers(run.workspace, run.client),
     "population": lambda run: run_population(run.workspace, run.limit),
     "track_weights": lambda run: run_track_weights(run.workspace, run.limit),
     "eqtl": lambda run: run_eqtl(run.workspace),

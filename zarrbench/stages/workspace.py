@@ -113,6 +113,19 @@ class Workspace:
         return self.folder / "attributions.zarr"
 
     @property
+    def drivers(self) -> Place:
+        return self.folder / "drivers.zarr"
+
+    @property
+    def drivers_table(self) -> Place:
+        return self.folder / "drivers.tsv"
+
+    @property
+    def concordance(self) -> Place:
+        """Table of the drivers stage: one row a gene and SNV."""
+        return self.folder / "concordance.parquet"
+
+    @property
     def eqtl(self) -> Place:
         return self.folder / "eqtl.zarr"
 
