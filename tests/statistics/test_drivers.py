@@ -389,6 +389,17 @@ def test_equals_go_by_position(positions):
     assert back.order[first] == 0
 
 
+def test_backward_stops_where_what_is_left_turns_against_the_prediction():
+    dosage = np.tile([1 + U, 1 + V, 1 + W], 40).astype(np.int8)
+    predicted = np.tile(U + V + W, 40)
+    found = backward_drivers([3.0, 0.5, -1.0], dosage, predicted, [1, 2, 3], DriverRule())
+    assert found.order.tolist() == [0, -1, -1]
+    left = pearson(linear_sum([0.5, -1.0], dosage[1:]), predicted)
+    assert left.r < 0
+    assert left.p < 0.01 / 3
+    assert found.round_impact[0] == pytest.approx(1 - float(left.r) / found.r_linear)
+
+
 def test_missing_calls_are_the_mean_of_their_variant(rng):
     dosage = rng.integers(0, 3, (6, 50)).astype(np.int8)
     dosage[rng.random((6, 50)) < 0.2] = -1
