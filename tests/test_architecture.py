@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 # From the ground up; a module imports from its own line or from lines above.
 LAYERS = (
     ("errors",),
-    ("layouts", "provenance"),
+    ("layouts", "attribution_layouts", "provenance"),
     ("storage", "locks", "progress", "delimited", "remote"),
     ("checksums", "ledger", "recipes", "sources"),
     ("genome",),
@@ -24,8 +24,8 @@ LAYERS = (
     ("haplotypes",),
     ("expression", "simulation", "models", "statistics", "predictdb"),
     ("store_recipe", "stores", "clusters"),
-    ("personal", "predictions", "report", "reproduction"),
-    ("parameters",),
+    ("personal", "predictions", "attributions", "report", "reproduction"),
+    ("parameters", "attribution_parameters"),
     ("pipeline",),
     ("stages",),
     ("cli", "command", "doctor", "__main__", "__init__"),

@@ -119,3 +119,31 @@ DRIVERS = Layout(
         ),
     },
 )
+
+SENSITIVITY = Layout(
+    "sensitivity",
+    1,
+    {
+        **GENE_COORDINATES,
+        "choice": Variable(
+            ("choice",), "string", "what was predicted in another way; the first is as chosen"
+        ),
+        "r": Variable(("choice", "gene"), "float", "Pearson r across people under each choice"),
+        "significant": Variable(("gene",), "bool", "significant as chosen"),
+        "n_genes": Variable(("choice",), "int", "genes with r under both"),
+        "pearson_r": Variable(("choice",), "float", "correlation of the two r over these genes"),
+        "same_sign": Variable(("choice",), "float", "share of them whose r keeps its sign"),
+        "n_significant": Variable(("choice",), "int", "of them, those significant as chosen"),
+        "same_sign_significant": Variable(("choice",), "float", "the share among those"),
+        "mean_difference": Variable(
+            ("choice",), "float", "mean of |r| under the choice less |r| as chosen"
+        ),
+        "subset": Variable(
+            ("subset",), "string", "every gene, and lists of fine-mapped variants", optional=True
+        ),
+        "subset_significant": Variable(
+            ("subset",), "int", "significant genes of the subset", optional=True
+        ),
+        "subset_negative": Variable(("subset",), "int", "of them, those with r < 0", optional=True),
+    },
+)

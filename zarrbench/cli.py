@@ -71,7 +71,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Run PIPELINE (a YAML file or the name of a packaged one), or continue it."""
-    from zarrbench.attribution_layouts import DRIVERS
+    from zarrbench.attribution_layouts import DRIVERS, SENSITIVITY
     from zarrbench.clusters import load_cluster_recipe
     from zarrbench.layouts import GENE_TABLE, GENOTYPE_QUALITY, POPULATION, TRACK_WEIGHTS
     from zarrbench.recipes import find
@@ -82,6 +82,7 @@ def run(
         population,
         predict,
         predixcan,
+        sensitivity,
         track_weights,
     )
     from zarrbench.stages.expression import have_expression
@@ -115,6 +116,9 @@ def run(
     if "gene_table" in timings:
         together = open_dataset(workspace.study_table, GENE_TABLE).load()
         outcome["gene_table"] = gene_table.summary(together)
+    if "sensitivity" in timings:
+        compared = open_dataset(workspace.sensitivity, SENSITIVITY).load()
+        outcome["sensitivity"] = sensitivity.summary(compared)
     seconds = {stage: round(value, 1) for stage, value in timings.items()}
     show({"results": str(workspace.folder), "seconds": seconds, **outcome}, as_json)
 

@@ -7,9 +7,7 @@ from typing import Literal
 
 from zarrbench.expression.preparation import Expression as Expression
 from zarrbench.predictdb import Build
-from zarrbench.predictions.readouts import Readout
 from zarrbench.sources import Source
-from zarrbench.statistics.drivers import DriverRule
 from zarrbench.statistics.multiple_testing import CountRule, NanPolicy
 from zarrbench.statistics.null import Statistic
 from zarrbench.statistics.population import TestRule
@@ -65,45 +63,6 @@ class GenotypeQuality:
             raise ValueError("max_r2 must be above 0 and at most 1")
         if not 0 < self.min_kinship <= 0.5:
             raise ValueError("min_kinship must be above 0 and at most 0.5")
-
-
-@dataclass(frozen=True)
-class Attributions:
-    """In-silico mutagenesis of every SNV, and gradients (METHODS sections 11 and 12).
-
-    Parameters
-    ----------
-    readout : Readout, optional
-        What is mutated is compared by: that of the predict stage by default. The study's is
-        ``attribution``: the plain sum.
-    tracks : list of str, optional
-        Identifiers or descriptions; by default that of the statistics stage.
-    gradients : bool
-        Differentiate the model, too.
-    profiles : bool
-        Keep the gradient of every base of the window, 0.8 MB a gene and track for Enformer.
-    alignment : {'consistent', 'released'}
-        The window of the predictions, or as in the study's attributions one that begins a base
-        later, so that the index of the TSS is one less.
-    """
-
-    readout: Readout | None = None
-    tracks: tuple[str, ...] | None = None
-    gradients: bool = True
-    profiles: bool = False
-    alignment: Literal["consistent", "released"] = "consistent"
-
-    def __post_init__(self) -> None:
-        if self.tracks == ():
-            raise ValueError("tracks must name at least one track; leave it out for one")
-        if self.profiles and not self.gradients:
-            raise ValueError("profiles are those of gradients: set gradients to true")
-
-    @property
-    def optional_variables(self) -> tuple[str, ...]:
-        """What the store holds beside in-silico mutagenesis."""
-        asked = {"gradient": self.gradients, "gradient_profile": self.profiles}
-        return tuple(name for name, kept in asked.items() if kept)
 
 
 @dataclass(frozen=True)
@@ -327,33 +286,6 @@ class TrainingPeople:
     @classmethod
     def from_text(cls, text: str) -> "TrainingPeople":
         return cls(Source(text))
-
-
-@dataclass(frozen=True)
-class Drivers:
-    """The SNVs that make a gene's prediction, and whether expression supports their sign (METHODS
-    sections 13 to 16).
-
-    Parameters
-    ----------
-    rule : DriverRule
-        What makes a driver.
-    min_r : float
-        The genes compared are those that the statistics call significant with an |r| above this.
-    min_r_linear : float
-        Of those, genes whose linear sum correlates by more than this with the prediction.
-    weighting : {'none', 'increment'}
-        Whether the drivers of a gene count alike in its shares, or by their increments.
-    """
-
-    rule: DriverRule = field(default_factory=DriverRule)
-    min_r: float = 0.2
-    min_r_linear: float = 0.2
-    weighting: Literal["none", "increment"] = "none"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_r < 1 or not 0 <= self.min_r_linear < 1:
-            raise ValueError("min_r and min_r_linear must be from 0 to below 1")
 
 
 @dataclass(frozen=True)

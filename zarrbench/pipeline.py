@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from zarrbench.attribution_parameters import Attributions, Drivers, Sensitivity
 from zarrbench.errors import RecipeError
 from zarrbench.models.protocol import ModelRecipe, Track, parse_model
 from zarrbench.parameters import (
-    Attributions,
-    Drivers,
     Eqtl,
     Expression,
     GeneTable,
@@ -39,6 +38,7 @@ STAGES: dict[str, type[Any]] = {
     "eqtl": Eqtl,
     "predixcan": PrediXcan,
     "gene_table": GeneTable,
+    "sensitivity": Sensitivity,
     "report": Report,
 }
 
@@ -103,10 +103,7 @@ def load_pipeline(path: Path) -> PipelineRecipe:
     if isinstance(predict, Predict):
         predict.check(recipe.model.spec(), f"{path}: stages.predict")
         _check_readout(recipe.stages, predict, path)
-    attributions = recipe.stages.get("attributions")
-    if isinstance(attributions, Attributions) and attributions.readout is not None:
-        where = f"{path}: stages.attributions.readout"
-        attributions.readout.check(recipe.model.spec().bins, where)
+        _check_inputs(recipe, predict, path)
     return recipe
 
 
@@ -131,6 +128,19 @@ def _check_readout(stages: Mapping[str, Any], predict: Predict, path: Path) -> N
             f"{path}: stages.track_weights.readout: {weighted.readout!r} must stand among the "
             f"more_readouts of predict{nearest(str(weighted.readout), predict.more_readouts)}"
         )
+
+
+def _check_inputs(recipe: PipelineRecipe, predict: Predict, path: Path) -> None:
+    """Refuse what the model of a pipeline cannot be asked by the stages that predict again."""
+    spec = recipe.model.spec()
+    attributions, sensitivity = (recipe.stages.get(n) for n in ("attributions", "sensitivity"))
+    if isinstance(attributions, Attributions) and attributions.readout is not None:
+        attributions.readout.check(spec.bins, f"{path}: stages.attributions.readout")
+    if isinstance(sensitivity, Sensitivity) and sensitivity.ensemble is not None:
+        where = f"{path}: stages.sensitivity.ensemble"
+        sensitivity.ensemble.check(spec, where)
+        if predict.ensemble is not None:
+            raise RecipeError(f"{where}: the predictions are those of an ensemble already")
 
 
 def check_track(track: str | None, tracks: Sequence[Track], where: str) -> None:

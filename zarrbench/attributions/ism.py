@@ -69,7 +69,7 @@ class GeneTask:
         known = found.known["alternative"] != OTHER
         changes = np.full((known.size, values.shape[1]), np.nan)
         changes[known] = values[1:] - values[0]
-        arrays = {"reference_prediction": values[0], "ism": changes}
+        arrays = {**found.known, "reference_prediction": values[0], "ism": changes}
         if self.gradients:
             gradient = gradients(model, window.personal, output, self.gene, job)
             arrays["gradient"] = self._of_snvs(gradient, found.known)

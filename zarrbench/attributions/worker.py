@@ -70,7 +70,7 @@ class Mutants:
     inputs : tuple of Input
         Row 0 of each is the reference.
     known : dict of arrays
-        What goes into the part beside predictions.
+        What the task knows of them.
     """
 
     inputs: tuple[Input, ...]
@@ -165,7 +165,7 @@ def _prepared(model: Model, job: AttributionJob, task: PartTask) -> Mutants:
 
 def _attributed(model: Model, job: AttributionJob, task: PartTask, found: Mutants) -> Attributed:
     began = time.perf_counter()
-    arrays = {**found.known, **task.arrays(model, job, found)}
+    arrays = task.arrays(model, job, found)
     seconds = {"prepare": found.seconds, "predict": time.perf_counter() - began}
     return Attributed(arrays, sum(i.personal.n_rows for i in found.inputs), seconds)
 

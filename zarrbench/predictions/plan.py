@@ -269,6 +269,12 @@ def arranged(plan: Plan, genes: Sequence[str], individuals: Sequence[str], grid:
     )
 
 
+def only(plan: Plan, genes: Sequence[str]) -> Plan:
+    """Return the plan of some of its genes, in its order."""
+    chosen = plan.genes.isel(gene=np.isin(plan.genes["gene"].values, list(genes)))
+    return replace(plan, genes=chosen, recipe={**plan.recipe, **_labels(chosen, plan.individuals)})
+
+
 def _behind(labels: Sequence[str], first: Sequence[str]) -> list[int]:
     """Return places in `labels`: of those that stand in `first`, in its order, then of others."""
     place = {label: i for i, label in enumerate(first)}

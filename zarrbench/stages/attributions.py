@@ -8,6 +8,7 @@ import xarray as xr
 from distributed import Client
 
 from zarrbench.attribution_layouts import ATTRIBUTIONS
+from zarrbench.attribution_parameters import Attributions
 from zarrbench.attributions.ism import GeneTask
 from zarrbench.attributions.parts import finished_parts
 from zarrbench.attributions.run import fill_parts
@@ -15,7 +16,7 @@ from zarrbench.attributions.store import assembled
 from zarrbench.attributions.worker import AttributionJob, probe_gradient
 from zarrbench.errors import RecipeError
 from zarrbench.genome.coordinates import Window
-from zarrbench.parameters import Attributions, Statistics
+from zarrbench.parameters import Statistics
 from zarrbench.pipeline import check_track
 from zarrbench.predictions.plan import Predict, window_of
 from zarrbench.predictions.readouts import Readout

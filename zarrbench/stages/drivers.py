@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import zarrbench
 from zarrbench import progress
 from zarrbench.attribution_layouts import DRIVERS
+from zarrbench.attribution_parameters import Drivers
 from zarrbench.attributions.store import open_attributions
 from zarrbench.errors import GeneTableError, RecipeError
 from zarrbench.expression.samples import observed
@@ -29,7 +30,7 @@ from zarrbench.genome.coordinates import Window, to_one_based
 from zarrbench.genotypes.policies import Policies
 from zarrbench.haplotypes.sequences import window_edits
 from zarrbench.haplotypes.snvs import snvs
-from zarrbench.parameters import Drivers, Statistics
+from zarrbench.parameters import Statistics
 from zarrbench.predictions.cube import open_cube
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import submit_bounded

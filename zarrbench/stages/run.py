@@ -23,6 +23,7 @@ from zarrbench.stages.population import run_population
 from zarrbench.stages.predict import refuse_failed, run_predict
 from zarrbench.stages.predixcan import run_predixcan
 from zarrbench.stages.report import run_report
+from zarrbench.stages.sensitivity import run_sensitivity
 from zarrbench.stages.statistics import run_statistics
 from zarrbench.stages.track_weights import check_weights, run_track_weights
 from zarrbench.stages.workspace import Workspace
@@ -59,6 +60,11 @@ def _attributions(run: Running) -> None:
     run.filled.append(filled)
 
 
+def _sensitivity(run: Running) -> None:
+    filled = run_sensitivity(run.workspace, run.client, run.slot, run.retry_failed)
+    run.filled += [] if filled is None else [filled]
+
+
 _RUNNERS: dict[str, Callable[[Running], object]] = {
     "genotype_quality": lambda run: run_genotype_quality(run.workspace),
     "expression": lambda run: run_expression(run.workspace),
@@ -71,6 +77,7 @@ _RUNNERS: dict[str, Callable[[Running], object]] = {
     "eqtl": lambda run: run_eqtl(run.workspace),
     "predixcan": lambda run: run_predixcan(run.workspace, run.client, run.limit),
     "gene_table": lambda run: run_gene_table(run.workspace),
+    "sensitivity": _sensitivity,
     "report": lambda run: run_report(run.workspace, run.timings),
 }
 _WITHOUT_CLUSTER = {

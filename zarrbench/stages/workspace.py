@@ -126,6 +126,19 @@ class Workspace:
         return self.folder / "concordance.parquet"
 
     @property
+    def sensitivity(self) -> Place:
+        return self.folder / "sensitivity.zarr"
+
+    @property
+    def sensitivity_table(self) -> Place:
+        return self.folder / "sensitivity.tsv"
+
+    @property
+    def ensemble(self) -> Place:
+        """Cube of the genes that the sensitivity stage predicts from several inputs."""
+        return self.folder / "ensemble.zarr"
+
+    @property
     def eqtl(self) -> Place:
         return self.folder / "eqtl.zarr"
 
