@@ -112,7 +112,7 @@ class ToyRecipe:
     """A model that needs no file and no network library, exact in float32 whatever the batch.
 
     `fails` and `kills` name genes for which it raises, or ends its process; `pause` seconds make
-    every call last.
+    every call last. With `gradients` it knows them: it is linear.
     """
 
     name: str = "toy"
@@ -126,6 +126,7 @@ class ToyRecipe:
     fails: tuple[str, ...] = ()
     kills: tuple[str, ...] = ()
     pause: float = 0.0
+    gradients: bool = False
 
     def spec(self) -> ModelSpec:
         return ModelSpec(self.name, self.input_length, self.tss_index, self.strand_aware,
@@ -140,7 +141,7 @@ class ToyRecipe:
     def load(self, files: Mapping[str, Path]) -> "ToyModel":
         if self.broken:
             raise ModelInputError("this toy is broken")
-        return ToyModel(self)
+        return LinearToyModel(self) if self.gradients else ToyModel(self)
 
 
 class ToyModel:
@@ -160,6 +161,18 @@ class ToyModel:
         assert codes.shape[1] == self.spec.input_length
         per_base = self._weights[np.arange(codes.shape[1]), codes]
         return (per_base.sum(axis=1) + sum(gene.encode()) % 7).astype(np.float32)
+
+
+class LinearToyModel(ToyModel):
+    """The same, with its gradient."""
+
+    def input_gradient(
+        self, codes: np.ndarray, gene: str, bins: range, weights: np.ndarray
+    ) -> np.ndarray:
+        assert codes.shape == (self.spec.input_length,)
+        assert weights.shape == (len(bins), len(self.tracks))
+        of_letters = self._weights[:, :4, bins.start : bins.stop].astype(np.float64)
+        return np.einsum("lcbt,bt->lc", of_letters, weights).astype(np.float32)
 
 
 # Worker processes cannot import a conftest: what it defines travels to them whole.

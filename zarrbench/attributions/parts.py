@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,7 @@ def read_part(store: Place, gene: str, names: Collection[str] | None = None) -> 
             raise FileNotFoundError("it is gone")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {n: arrays[n] for n in arrays.files if names is None or n in names}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
         raise SourceError(
             f"{place} cannot be read: {' '.join(str(error).split())}; remove it and run the stage "
             f"again, which makes it again"
