@@ -46,9 +46,9 @@ def r_against_p(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
     p = np.clip(genes.pop("null_p").fillna(1), np.finfo(float).tiny, 1)
     genes.insert(2, "minus_log10_p", np.abs(np.log10(p)))
     genes.attrs["cut"] = cut = float(genes["minus_log10_p"][genes["null_q"] <= alpha].min())
-    _label(ax, f"−log₁₀ p  ({statistics.attrs['statistic']})", "r across people")
+    labelled(ax, f"−log₁₀ p  ({statistics.attrs['statistic']})", "r across people")
     if genes.empty:
-        _say(ax, "no gene has a defined r")
+        say(ax, "no gene has a defined r")
         return genes
     ax.axhline(0, color=NEUTRAL, linewidth=0.8, zorder=1)
     x, y = genes["minus_log10_p"], genes["r"]
@@ -70,7 +70,7 @@ def r_against_p(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
             (-4 if left else 4, 4 * up), textcoords="offset points", fontsize=8, parse_math=False,
             ha="right" if left else "left", va="bottom" if up > 0 else "top",
         )  # fmt: skip
-    _legend(ax)
+    legend(ax)
     return genes
 
 
@@ -86,9 +86,9 @@ def r_histogram(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
     genes = _defined(statistics)
     r = genes["r"].to_numpy()
     names = ("not_significant", "right_signed", "wrong_signed")
-    _label(ax, "r across people", "genes")
+    labelled(ax, "r across people", "genes")
     if genes.empty:
-        _say(ax, "no gene has a defined r")
+        say(ax, "no gene has a defined r")
         return pd.DataFrame(columns=["r_start", "r_end", *names])
     edges = np.asarray(MaxNLocator(40).tick_values(min(r.min(), -0.1), max(r.max(), 0.1)))
     bars = pd.DataFrame({"r_start": edges[:-1], "r_end": edges[1:]})
@@ -107,7 +107,7 @@ def r_histogram(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
     ax.text(r.mean(), 0.94, mean, ha="center", va="bottom", fontsize=8, transform=above)
     ax.set_ylim(0, 1.16 * bottom.max())
     ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _legend(ax)
+    legend(ax)
     return bars
 
 
@@ -136,7 +136,7 @@ def predicted_against_observed(
     x, y = np.asarray(observed, dtype=float), np.asarray(predicted, dtype=float)
     x, y = np.stack([x, y])[:, np.isfinite(x) & np.isfinite(y)]
     r = float(correlation.pearson(x, y).r)
-    _label(ax, "observed expression", "predicted expression")
+    labelled(ax, "observed expression", "predicted expression")
     shown = "r undefined" if np.isnan(r) else f"r = {r:.2f}".replace("-", "−")
     ax.set_title(f"{shown},  {len(x):,} people", fontsize=9)
     accent = NEUTRAL if np.isnan(r) else RIGHT if r > 0 else WRONG
@@ -145,7 +145,7 @@ def predicted_against_observed(
     if individual_points:
         ax.scatter(x, y, 12, accent, alpha=0.6, linewidths=0)
     elif len(x) < tables.MINIMUM_PEOPLE:
-        _say(ax, f"fewer than {tables.MINIMUM_PEOPLE} people:\nnot drawn")
+        say(ax, f"fewer than {tables.MINIMUM_PEOPLE} people:\nnot drawn")
         marks = marks[:0]
     else:
         counts, *edges = tables.people_in_cells(x, y)
@@ -230,20 +230,23 @@ def _draw_cells(ax: Axes, counts: np.ndarray, x_edges: np.ndarray, y_edges: np.n
     scale.outline.set_visible(False)
 
 
-def _label(ax: Axes, x_label: str, y_label: str) -> None:
+def labelled(ax: Axes, x_label: str, y_label: str) -> None:
+    """Name the axes in the style of the page."""
     ax.set_xlabel(x_label, fontsize=9, parse_math=False)
     ax.set_ylabel(y_label, fontsize=9)
     ax.tick_params(labelsize=8, length=3, width=0.8)
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(ax: Axes) -> None:
+def legend(ax: Axes) -> None:
+    """Put what is drawn above the axes."""
     ax.legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, frameon=False, fontsize=8,
         handletextpad=0.5, columnspacing=1.2, borderpad=0, labelspacing=0.35,
     )  # fmt: skip
 
 
-def _say(ax: Axes, sentence: str) -> None:
+def say(ax: Axes, sentence: str) -> None:
+    """Say why nothing is drawn, in its place."""
     ax.text(0.5, 0.5, sentence, ha="center", va="center", fontsize=9, transform=ax.transAxes)
     ax.set(xticks=[], yticks=[])

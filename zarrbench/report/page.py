@@ -14,9 +14,25 @@ from matplotlib.figure import Figure
 from zarrbench import storage
 from zarrbench.genotypes import policies
 from zarrbench.remote import Place
-from zarrbench.report import figures, tables
+from zarrbench.report import driver_figures, figures, tables
 
 _FIRST_FACTS = ("What was run", "Samples joined")
+
+
+@dataclass(frozen=True, eq=False)
+class DriverInputs:
+    """What a report shows of drivers.
+
+    Parameters
+    ----------
+    drivers : xr.Dataset
+        A dataset of `zarrbench.attribution_layouts.DRIVERS`.
+    variants : Callable[[str], pd.DataFrame]
+        Rows of the concordance table of a gene.
+    """
+
+    drivers: xr.Dataset
+    variants: Callable[[str], pd.DataFrame]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +56,8 @@ class ReportInputs:
         Draw single people in the two gene plots; never their ids.
     unfinished : str, optional
         A sentence for the top of the page when not all genes were done.
+    drivers : DriverInputs, optional
+        Which variants make the predictions, if the pipeline asked.
     """
 
     title: str
@@ -50,6 +68,7 @@ class ReportInputs:
     warnings: Sequence[str] = ()
     individual_points: bool = False
     unfinished: str | None = None
+    drivers: DriverInputs | None = None
 
 
 def write_report(path: Place, inputs: ReportInputs) -> None:
@@ -75,6 +94,7 @@ def write_report(path: Place, inputs: ReportInputs) -> None:
         r_histogram=_svg(figures.r_histogram, statistics)[0],
         extremes=_extremes(genes, inputs),
         minimum_people=tables.MINIMUM_PEOPLE,
+        driver_figures=_driver_figures(inputs.drivers),
         planted=_planted(statistics),
         cases=_cases(statistics),
         first_facts={k: v for k, v in inputs.facts.items() if k in _FIRST_FACTS},
@@ -141,6 +161,56 @@ def _extremes(genes: pd.DataFrame, inputs: ReportInputs) -> list[dict[str, Any]]
         options = {"individual_points": inputs.individual_points}
         svg, marks = _svg(figures.predicted_against_observed, *pair, **options)
         shown.append({"heading": heading, "gene": gene, "svg": svg, "marks": marks.attrs})
+    return shown
+
+
+_DRIVER_FIGURES = (
+    (
+        driver_figures.support_against_r,
+        "Share of supported drivers against r, one point a gene",
+        "Each point is a significant gene whose drivers can be compared. A driver is supported if "
+        "expression rises with the allele that raises the prediction. Dotted: means of the groups.",
+    ),
+    (
+        driver_figures.drivers_per_gene,
+        "Histogram of the number of drivers of a gene",
+        "How many variants make the prediction of a significant gene; 21 stands for more.",
+    ),
+    (
+        driver_figures.driver_distances,
+        "Histogram of the distance of drivers from the TSS",
+        "Where they lie. The main driver of a gene adds most to the correlation of its linear sum.",
+    ),
+)
+
+
+def _driver_figures(inputs: DriverInputs | None) -> list[dict[str, str]]:
+    """Return the drawings of drivers, with the SNVs of the genes of highest and lowest r."""
+    if inputs is None:
+        return []
+    shown = [
+        {"svg": _svg(draw, inputs.drivers)[0], "label": label, "caption": caption}
+        for draw, label, caption in _DRIVER_FIGURES
+    ]
+    found = inputs.drivers
+    compared = np.flatnonzero(found["n_drivers"].values > 0)
+    if not compared.size:
+        return shown
+    r = np.nan_to_num(found["r"].values[compared])
+    for row in dict.fromkeys((int(compared[r.argmax()]), int(compared[r.argmin()]))):
+        gene = str(found["gene"].values[row])
+        name = str(found["gene_name"].values[row]) or gene
+        variants = inputs.variants(gene)
+        svg, drawn = _svg(driver_figures.slope_against_attribution, variants)
+        caption = (
+            f"{name}, r = {_r(float(found['r'].values[row]))}: what each SNV does in the network, "
+            f"and in people. Rings grow with what a driver adds. {drawn.attrs['left_out']:,} of "
+            f"{len(variants):,} SNVs have no slope here or fewer than {tables.MINIMUM_PEOPLE} "
+            f"carriers, and are not drawn."
+        )
+        shown.append(
+            {"svg": svg, "label": f"Slope against attribution of {name}", "caption": caption}
+        )
     return shown
 
 

@@ -1,5 +1,6 @@
 """The attributions stage: every SNV of every gene in silico, on the cluster, in one store."""
 
+import contextlib
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,9 @@ from zarrbench.attribution_parameters import Attributions
 from zarrbench.attributions.ism import GeneTask
 from zarrbench.attributions.parts import finished_parts
 from zarrbench.attributions.run import fill_parts
-from zarrbench.attributions.store import assembled
+from zarrbench.attributions.store import assembled, open_attributions
 from zarrbench.attributions.worker import AttributionJob, probe_gradient
-from zarrbench.errors import RecipeError
+from zarrbench.errors import RecipeError, SourceError
 from zarrbench.genome.coordinates import Window
 from zarrbench.parameters import Statistics
 from zarrbench.pipeline import check_track
@@ -87,6 +88,32 @@ def run_attributions(
     with dask.config.set(scheduler="threads"):
         write_dataset(found.assign_attrs(attributes), workspace.attributions, ATTRIBUTIONS)
     return filled
+
+
+def standing_attributions(workspace: Workspace) -> xr.Dataset | None:
+    """Return what the stage wrote, lazily; None if it was made with another recipe, or not at all.
+
+    None, too, if a file that the recipe names is not found, so that nobody can tell.
+    """
+    if not exists(workspace.attributions):
+        return None
+    found = open_attributions(workspace.attributions)
+    with contextlib.suppress(SourceError):
+        made = fingerprint(attribution_recipe(workspace))
+        return found if found.attrs.get("recipe") == made else None
+    return None
+
+
+def summary(found: xr.Dataset) -> dict[str, int]:
+    """Return how many SNVs of how many genes have attributions."""
+    reasons = found["gene_reason"].values.astype(object)
+    undefined = int((found["reason"].values.astype(object) != "").sum())
+    return {
+        "genes": found.sizes["gene"],
+        "genes_without_attributions": int((reasons != "").sum()),
+        "SNVs": found.sizes["variant"],
+        "SNVs_without_attribution": undefined,
+    }
 
 
 def attribution_recipe(workspace: Workspace) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from zarrbench import progress
 from zarrbench.attribution_layouts import DRIVERS
 from zarrbench.attribution_parameters import Drivers
 from zarrbench.attributions.store import open_attributions
-from zarrbench.errors import GeneTableError, RecipeError
+from zarrbench.errors import GeneTableError, RecipeError, StoreLayoutError
 from zarrbench.expression.samples import observed
 from zarrbench.genome.bases import LETTERS
 from zarrbench.genome.coordinates import Window, to_one_based
@@ -36,7 +36,7 @@ from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import submit_bounded
 from zarrbench.predictions.worker import opened
 from zarrbench.provenance import fingerprint, plain
-from zarrbench.remote import Place
+from zarrbench.remote import Place, storage_options
 from zarrbench.report.tables import plain_column, write_table
 from zarrbench.stages.attributions import attributed_window
 from zarrbench.stages.statistics import open_statistics, selected_track
@@ -154,6 +154,34 @@ def standing_drivers(workspace: Workspace) -> xr.Dataset | None:
 def _shared(statistics: xr.Dataset, attributions: xr.Dataset) -> list[str]:
     """Return the genes that both have, in the order of the attributions."""
     return [str(gene) for gene in attributions["gene"].values if gene in statistics.indexes["gene"]]
+
+
+def read_concordance(path: Place, gene: str | None = None) -> pd.DataFrame:
+    """Return the table of all SNVs that the stage wrote, or of those of one gene.
+
+    One row a gene and SNV: place and alleles, frequencies among everybody sequenced, `ism` and
+    `gradient`, the regression of expression on the dosage (`slope` per effect allele, `se`,
+    `p_slope`, `r_slope`, `n`), what makes it a driver, and `support` (1, -1 or 0).
+
+    Parameters
+    ----------
+    path : Path or UPath
+        The file `concordance.parquet` of a run.
+    gene : str, optional
+        Unversioned id; only the parts of the file that have it are read.
+
+    Raises
+    ------
+    StoreLayoutError
+        If there is no such file.
+    """
+    if not exists(path):
+        raise StoreLayoutError(f"there is no table {path}; run the drivers stage first")
+    filters = None if gene is None else [("gene_id", "==", gene)]
+    table: pd.DataFrame = pd.read_parquet(
+        str(path), filters=filters, storage_options=storage_options(path)
+    )
+    return table
 
 
 def _standing(workspace: Workspace, inputs: str) -> xr.Dataset | None:

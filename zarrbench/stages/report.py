@@ -16,13 +16,19 @@ from zarrbench.parameters import Expression, Report, Statistics
 from zarrbench.predictions.cube import done_shards, open_cube, read_recipe
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.provenance import PACKAGES, installed, plain, stamp
-from zarrbench.report.page import ReportInputs, write_report
+from zarrbench.report.page import DriverInputs, ReportInputs, write_report
+from zarrbench.stages.attributions import standing_attributions
+from zarrbench.stages.attributions import summary as attributions_summary
+from zarrbench.stages.drivers import read_concordance, standing_drivers
+from zarrbench.stages.drivers import summary as drivers_summary
 from zarrbench.stages.gene_table import standing_gene_table
 from zarrbench.stages.gene_table import summary as gene_table_summary
 from zarrbench.stages.genotype_quality import standing_quality, warnings_of
 from zarrbench.stages.genotype_quality import summary as genotype_summary
 from zarrbench.stages.population import standing_population
 from zarrbench.stages.population import summary as population_summary
+from zarrbench.stages.sensitivity import standing_sensitivity
+from zarrbench.stages.sensitivity import summary as sensitivity_summary
 from zarrbench.stages.statistics import open_statistics, selected_track
 from zarrbench.stages.track_weights import standing_weights
 from zarrbench.stages.track_weights import summary as weights_summary
@@ -31,6 +37,9 @@ from zarrbench.storage import get, write_text
 
 # Headings of what further stages found
 _TITLES = {
+    "attributions": "Attributions",
+    "drivers": "Drivers",
+    "sensitivity": "Other choices",
     "genotype_quality": "Genotype quality",
     "population": "Across genes: reference prediction against mean expression",
     "track_weights": "All tracks by weight",
@@ -74,9 +83,18 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
         warnings=_warnings(workspace, statistics, standing),
         individual_points=report.individual_points,
         unfinished=unfinished,
+        drivers=_drivers(workspace, standing),
     )
     write_report(workspace.report, inputs)
     write_text(record, json.dumps({**stamp(), "timings": timings}, indent=1))
+
+
+def _drivers(workspace: Workspace, standing: Mapping[str, xr.Dataset]) -> DriverInputs | None:
+    if "drivers" not in standing:
+        return None
+    return DriverInputs(
+        standing["drivers"], lambda gene: read_concordance(workspace.concordance, gene)
+    )
 
 
 def _facts(
@@ -200,6 +218,9 @@ def _standing(workspace: Workspace, names: Sequence[str]) -> dict[str, xr.Datase
     """Return what further stages of the pipeline found, by stage; nothing that is out of date."""
     openers: dict[str, Callable[[], xr.Dataset | None]] = {
         "genotype_quality": lambda: standing_quality(workspace),
+        "attributions": lambda: standing_attributions(workspace),
+        "drivers": lambda: standing_drivers(workspace),
+        "sensitivity": lambda: standing_sensitivity(workspace),
         "population": lambda: standing_population(workspace, names),
         "track_weights": lambda: standing_weights(workspace, names),
         "gene_table": lambda: standing_gene_table(workspace),
@@ -220,6 +241,15 @@ def _of_stages(
             name.replace("_", " "): f"{value:,}" if isinstance(value, int) else str(value)
             for name, value in genotype_summary(standing["genotype_quality"]).items()
         }
+    if "attributions" in standing:
+        attributed = attributions_summary(standing["attributions"])
+        found[_TITLES["attributions"]] = {
+            name.replace("_", " "): f"{value:,}" for name, value in attributed.items()
+        }
+    if "drivers" in standing:
+        found[_TITLES["drivers"]] = _flat(drivers_summary(standing["drivers"]))
+    if "sensitivity" in standing:
+        found[_TITLES["sensitivity"]] = _flat(sensitivity_summary(standing["sensitivity"]))
     if "population" in standing:
         found[_TITLES["population"]] = {
             f"{subset} ({row['genes']:,} genes)": f"r = {row['pearson_r']:.3f}, of ranks "
