@@ -83,6 +83,9 @@ def test_failures_are_kept_until_they_are_mended(store):
 
 
 def test_another_recipe_is_refused_by_its_fields(store):
+    begin(store, {**RECIPE, "model": {"name": "other"}})  # nothing is there yet
+    begin(store, RECIPE)
+    written(store, "A")
     begin(store, RECIPE)
     with pytest.raises(RecipeError, match=r"another recipe \(model.name: .*toy.* -> .*other"):
         begin(store, {**RECIPE, "model": {"name": "other"}})

@@ -35,20 +35,20 @@ def begin(store: Place, recipe: Mapping[str, Any]) -> None:
     Raises
     ------
     RecipeError
-        If it was begun with another recipe, naming the fields that differ.
+        If parts of another recipe are there, naming the fields that differ.
     """
     folder = parts_of(store)
     before = get(folder / _RECIPE)
-    if before is None:
-        make_folder(folder)
-        write_text(folder / _RECIPE, json.dumps(recipe, indent=1, sort_keys=True))
-        return
-    changed = differences(json.loads(before), dict(recipe))
-    if changed:
+    changed = [] if before is None else differences(json.loads(before), dict(recipe))
+    standing = ledger.entries(ledger.ledger_of(store)).values() if changed else ()
+    if any(entry.state == "done" for entry in standing):
         raise RecipeError(
             f"{folder} was begun with another recipe ({'; '.join(changed[:5])}); give the pipeline "
             f"another name, use another --data folder, or remove {folder.name}"
         )
+    if before is None or changed:
+        make_folder(folder)
+        write_text(folder / _RECIPE, json.dumps(recipe, indent=1, sort_keys=True))
 
 
 def key_of(gene: str) -> str:
