@@ -159,7 +159,7 @@ def correlated_groups(profiles: ArrayLike, threshold: float = 0.1) -> NDArray[np
         distance = np.maximum(pdist(rows[variable], "correlation"), 0.0)
         merged = linkage(distance, "complete")
         labels[variable] = fcluster(merged, threshold + 1e-12, "distance")
-    return _numbered(labels)
+    return numbered(labels)
 
 
 def average_order(profiles: ArrayLike) -> NDArray[np.int64]:
@@ -237,7 +237,7 @@ def _means(rows: NDArray, groups: NDArray[np.int64]) -> NDArray[np.float64]:
     return totals / np.bincount(groups, minlength=n_groups)[:, np.newaxis]
 
 
-def _numbered(labels: NDArray) -> NDArray[np.int64]:
+def numbered(labels: NDArray) -> NDArray[np.int64]:
     """Return labels numbered from 0 in the order in which they first stand."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].astype(np.int64)
