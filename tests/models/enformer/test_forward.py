@@ -23,8 +23,9 @@ from zarrbench.haplotypes.sequences import PersonalWindow, personal_window
 from zarrbench.haplotypes.tiles import tiles
 from zarrbench.models.enformer import forward as module
 from zarrbench.models.enformer.architecture import SMALL, TINY, Architecture
+from zarrbench.models.enformer.batches import padded
 from zarrbench.models.enformer.extraction import extract
-from zarrbench.models.enformer.forward import Batches, Forward, batches_within, padded, tiling_of
+from zarrbench.models.enformer.forward import Batches, Forward, batches_within, tiling_of
 from zarrbench.models.enformer.saved_model import Stock
 from zarrbench.models.enformer.weights import random_weights, save_weights
 from zarrbench.predictions.readouts import Readout, asked_bins, read_out
