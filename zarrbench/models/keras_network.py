@@ -6,6 +6,7 @@ that imports Keras. Written in `keras.ops`, so that it runs on any backend of Ke
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -72,13 +73,26 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         case "tensorflow":
             import tensorflow as tf
 
-            # tf.function would turn what a `partial` holds into its own types.
-            return cast(Callable[..., Any], tf.function(lambda *a: function(*a), autograph=False))
+            return cast(Callable[..., Any], tf.function(_Pure(function), autograph=False))
         case "jax":
             import jax
 
             return cast(Callable[..., Any], jax.jit(function))
     return function
+
+
+@dataclass(frozen=True)
+class _Pure:
+    """A function as `tf.function` takes it.
+
+    It would turn what a `partial` holds into its own types, and warns of retracing wherever
+    several functions have their code in common, as closures have.
+    """
+
+    function: Callable[..., Any]
+
+    def __call__(self, *arrays: Any) -> Any:
+        return self.function(*arrays)
 
 
 def differentiated(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,8 +139,9 @@ def _gradient_by_torch(function: Callable[..., Any], by: Any, *others: Any) -> A
     import torch
 
     by = ops.convert_to_tensor(by).detach().requires_grad_()
+    tensors = keras.tree.map_structure(ops.convert_to_tensor, others)
     with torch.enable_grad():
-        value = function(by, *others)
+        value = function(by, *tensors)
     if not value.requires_grad:
         return None
     [gradient] = torch.autograd.grad(value, by, allow_unused=True)

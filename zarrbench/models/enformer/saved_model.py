@@ -58,8 +58,10 @@ class Released:
     @property
     def human(self) -> Any:
         """The output tensor of the human head."""
-        function = self.function
-        return tf.nest.pack_sequence_as(function.structured_outputs, function.outputs)["human"]
+        function, structure = self.function, self.function.structured_outputs
+        # Once differentiated, it also gives what the way back needs, behind its own outputs.
+        own = function.outputs[: len(tf.nest.flatten(structure))]
+        return tf.nest.pack_sequence_as(structure, own)["human"]
 
 
 def open_released(folder: Path) -> Released:
