@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from benchmarks.enformer import device
 from zarrbench.genome.bases import Codes
 from zarrbench.models.enformer.architecture import Architecture, Precision
+from zarrbench.models.enformer.batches import padded
 from zarrbench.models.enformer.cost import rest_flops, stock_flops, trunk_flops
-from zarrbench.models.enformer.forward import Forward, batches_within, padded
+from zarrbench.models.enformer.forward import Forward, batches_within
 from zarrbench.models.enformer.network import network
 from zarrbench.models.enformer.weights import Arrays, random_weights
 from zarrbench.models.enformer_model import LARGEST_BATCH

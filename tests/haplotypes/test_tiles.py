@@ -7,7 +7,7 @@ from zarrbench.genome.bases import decode
 from zarrbench.genome.coordinates import Window
 from zarrbench.genotypes.policies import Policies
 from zarrbench.haplotypes.sequences import PersonalWindow, personal_window
-from zarrbench.haplotypes.tiles import Tiles, Tiling, tiles
+from zarrbench.haplotypes.tiles import Tiles, Tiling, tiles, tiles_of
 
 ANCHORED = Policies(indels="anchor_tss")
 TILINGS = [
@@ -108,6 +108,19 @@ def test_tiles_are_the_pieces_of_every_sequence(make_contig, tiling, indels, rev
     assert personal.n_rows > 3
     assert personal.edits.shifts.any() == indels
     check(personal, tiling)
+
+
+@pytest.mark.parametrize("tiling", TILINGS, ids=name)
+def test_tiles_of_one_sequence_are_those_of_the_window_in_their_places(make_contig, tiling):
+    contig = people(make_contig, tiling.length, True, 4)
+    personal = personal_window(contig, contig, window_of(tiling), ANCHORED)
+    shared = tiles(personal, tiling)
+    for codes, rows in zip(personal.codes(), shared.rows, strict=True):
+        single = tiles_of(codes, tiling)
+        np.testing.assert_array_equal(single.codes(), codes[None])
+        np.testing.assert_array_equal(single.middle, shared.middle[rows[1:-1]])
+        np.testing.assert_array_equal(single.left[0], shared.left[rows[0]])
+        np.testing.assert_array_equal(single.right[0], shared.right[rows[-1]])
 
 
 @pytest.mark.parametrize("individuals", [15, 16, 17, 50])

@@ -22,7 +22,7 @@ from zarrbench.models.enformer.saved_model import Stock, open_released
 from zarrbench.models.enformer.trial import trial
 from zarrbench.models.enformer.weights import random_weights, save_weights
 from zarrbench.models.enformer_model import EnformerModel, EnformerRecipe
-from zarrbench.models.protocol import WindowModel
+from zarrbench.models.protocol import DifferentiableModel, WindowModel
 from zarrbench.predictions.plan import Predict, described_recipe
 from zarrbench.predictions.readouts import Readout
 from zarrbench.predictions.worker import Input, predict_distinct
@@ -265,6 +265,27 @@ def test_chosen_tracks_are_those_of_all(load, folder, shared_model, personal, fo
     bins = range(20, 22)
     expected = predicted(shared_model, personal, bins)[..., [3, 1]]
     assert difference(predicted(model, personal, bins), expected) <= 1e-5
+
+
+def test_shared_and_stock_and_converted_have_one_gradient(
+    load, folder, shared_model, stock_model, converted, random_codes, slim
+):
+    codes, bins = random_codes(slim.input_length), range(26, 29)
+    weights = np.random.default_rng(0).standard_normal((3, 7)).astype(np.float32)
+    models = (shared_model, stock_model, load(converted))
+    assert all(isinstance(model, DifferentiableModel) for model in models)
+    shared, stock, file = (model.input_gradient(codes, "GENE", bins, weights) for model in models)
+    assert (shared.shape, shared.dtype) == ((slim.input_length, 4), np.float32)
+    assert difference(shared, stock) <= 1e-5
+    assert difference(file, shared) <= 1e-6
+    weights[:, [0, 2, 4, 5, 6]] = 0
+    expected = shared_model.input_gradient(codes, "GENE", bins, weights)
+    chosen = load(folder, tracks=("CAGE:brain", "T1"))
+    found = chosen.input_gradient(codes, "GENE", bins, weights[:, [3, 1]])
+    assert difference(found, expected) <= 1e-5
+    for shape in ((1, slim.input_length), (slim.input_length - 1,)):
+        with pytest.raises(ModelInputError, match="Enformer reads 768 bases, got sequences of"):
+            shared_model.input_gradient(np.zeros(shape, np.uint8), "GENE", bins, weights)
 
 
 def test_bfloat16_is_close(load, converted, shared_model, personal):

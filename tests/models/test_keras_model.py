@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zarrbench.errors import ModelInputError, SourceError
 from zarrbench.genome.bases import Codes, encode, reverse_complement
 from zarrbench.models.keras_model import ExtraInput, KerasModel, KerasRecipe
-from zarrbench.models.protocol import Track
+from zarrbench.models.protocol import DifferentiableModel, Track
 from zarrbench.sources import Source
 
 # Inputs must reach a network in the structure that it was saved with; Keras warns if not.
@@ -449,6 +449,138 @@ def test_classes_of_other_packages_are_not_imported(tmp_path: Path, monkeypatch:
     with refused("cannot be loaded as a Keras model|holds code of its own"):
         load(tmp_path / "toy.keras")
     assert not trap.exists()
+
+
+# --- gradients ------------------------------------------------------------------------------------
+
+
+def every_base(codes: Codes) -> Codes:
+    """Return the sequence with every letter at every position."""
+    position, letter = (axis.ravel() for axis in np.indices((codes.size, 4)))
+    changed = np.repeat(codes[None], 4 * codes.size, axis=0)
+    changed[np.arange(len(changed)), position] = letter
+    return changed
+
+
+def weighted(model: KerasModel, codes: Codes, bins: range, weights: NDArray[Any]) -> NDArray[Any]:
+    """Return what the gradient is of, for each sequence."""
+    outputs = model.predict(codes, "G")[:, bins.start : bins.stop]
+    return (weights * outputs.astype(np.float64)).sum(axis=(1, 2))
+
+
+def random_weights(*shape: int) -> NDArray[np.float32]:
+    return np.random.default_rng(5).standard_normal(shape).astype(np.float32)
+
+
+def of_gradient(gradient: NDArray[np.float32], codes: Codes) -> NDArray[np.float64]:
+    """Return gradient times (base - reference base) of every base at every position, flat."""
+    of_reference = (gradient * one_hot(codes)).sum(axis=1, keepdims=True)
+    return (gradient - of_reference).astype(np.float64).ravel()
+
+
+@pytest.mark.parametrize("channels", ["ACGT", "TGCA", "AGCT", "GATC"])
+@pytest.mark.parametrize("bins", [range(5), range(1, 3), range(4, 5)])
+def test_of_a_linear_network_every_variant_has_the_effect_that_its_gradient_says(
+    tmp_path: Path, channels: str, bins: range
+) -> None:
+    toy(tmp_path / "toy.keras", binned)
+    model = load(tmp_path / "toy.keras", 2, bins=5, channels=channels)
+    assert isinstance(model, DifferentiableModel)
+    codes, weights = random_codes(rows=1)[0], random_weights(len(bins), 2)
+    assert (codes == 4).any()
+    gradient = model.input_gradient(codes, "G", bins, weights)
+    assert (gradient.shape, gradient.dtype) == ((LENGTH, 4), np.float32)
+    effects = weighted(model, every_base(codes), bins, weights)
+    effects -= weighted(model, codes[None], bins, weights)
+    np.testing.assert_allclose(of_gradient(gradient, codes), effects, atol=2e-6)
+    # A bin is made of six bases: the others do not reach it.
+    assert (gradient.any(axis=1) == [p // 6 in bins for p in range(LENGTH)]).all()
+
+
+def smooth(sequence: Any) -> Any:
+    """Normalised, dropped out, never linear."""
+    hidden = layers.BatchNormalization()(layers.Conv1D(8, 5, activation="tanh")(sequence))
+    return layers.Dense(3, activation="softplus")(layers.Flatten()(layers.Dropout(0.5)(hidden)))
+
+
+def test_the_gradient_is_that_of_the_network_as_it_predicts(tmp_path: Path) -> None:
+    """Against differences between vectors near the one-hot: no dropout, no batch statistics."""
+    network = toy(tmp_path / "toy.keras", smooth)
+    model = load(tmp_path / "toy.keras", 3)
+    codes, weights = random_codes(rows=1)[0], random_weights(1, 3)
+    found = model.input_gradient(codes, "G", range(1), weights)
+    steps = 0.05 * np.eye(4 * LENGTH, dtype=np.float32).reshape(-1, LENGTH, 4)
+    near = one_hot(codes)[None] + np.concatenate([steps, -steps])
+    up, down = (network.predict(near, verbose=0).astype(np.float64) @ weights[0]).reshape(2, -1)
+    expected = (up - down) / 0.1
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(found.ravel(), expected, atol=2e-3 * np.abs(expected).max())
+    np.testing.assert_array_equal(found, model.input_gradient(codes, "G", range(1), weights))
+
+
+def test_neither_the_batch_nor_the_axis_of_bins_changes_a_gradient(tmp_path: Path) -> None:
+    network = toy(tmp_path / "toy.keras", smooth)
+    saved(tmp_path / "bin.keras", network.inputs, layers.Reshape((1, 3))(network.outputs[0]))
+    codes, weights = random_codes(rows=1)[0], random_weights(1, 3)
+    gradients = [
+        load(tmp_path / name, 3, batch_size=size).input_gradient(codes, "G", range(1), weights)
+        for name, size in (("toy.keras", 1), ("toy.keras", 64), ("bin.keras", 4))
+    ]
+    np.testing.assert_array_equal(gradients[0], gradients[1])
+    np.testing.assert_allclose(gradients[2], gradients[0], rtol=1e-5, atol=1e-7)
+
+
+def test_a_gradient_is_taken_at_the_extra_inputs_of_the_gene(tmp_path: Path) -> None:
+    sequence, extra = keras.Input((LENGTH, 4), name="dna"), keras.Input((1,), name="halflife")
+    keras.utils.set_random_seed(3)
+    saved(tmp_path / "toy.keras", [sequence, extra], scalar(sequence) * extra)
+    files = table(tmp_path / "half.tsv", "gene\ta\nG\t3\nH\t-1\n")
+    by_gene = {"halflife": ExtraInput(table=Source("half.tsv"))}
+    model = load(tmp_path / "toy.keras", 1, files, extra_inputs=by_gene)
+    once = load(tmp_path / "toy.keras", extra_inputs={"halflife": ExtraInput(constant=1)})
+    given: Any = (range(1), np.ones((1, 1), np.float32))
+    codes = random_codes(rows=1)[0]
+    kernel = once.input_gradient(codes, "G", *given)
+    assert np.ptp(kernel) > 0.1
+    for gene, factor in (("G", 3), ("H", -1)):
+        found = model.input_gradient(codes, gene, *given)
+        np.testing.assert_allclose(found, factor * kernel, rtol=1e-6)
+    with refused("has no gene 'K'; add its row"):
+        model.input_gradient(codes, "K", *given)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: scalar(keras.ops.round(x)),
+        lambda x: keras.ops.cast(keras.ops.argmax(x, axis=-1), "float32")[:, :1],
+        lambda x: keras.ops.zeros_like(x[:, 0, :1]),
+    ],
+    ids=["round", "argmax", "constant"],
+)
+def test_a_network_without_a_gradient_is_refused(tmp_path: Path, build: Build) -> None:
+    toy(tmp_path / "toy.keras", build)
+    model = load(tmp_path / "toy.keras")
+    codes = random_codes(rows=1)
+    model.predict(codes, "G")
+    with refused("the model 'toy' cannot be differentiated: no operation .*; leave gradients out"):
+        model.input_gradient(codes[0], "G", range(1), np.ones((1, 1), np.float32))
+
+
+@pytest.mark.parametrize("shape", [(LENGTH - 1,), (2, LENGTH), ()])
+def test_a_gradient_is_of_one_sequence(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    toy(tmp_path / "toy.keras")
+    model = load(tmp_path / "toy.keras")
+    with refused(r"the model 'toy' reads 30 bases, got sequences of shape \("):
+        model.input_gradient(np.zeros(shape, np.uint8), "G", range(1), np.ones((1, 1), np.float32))
+
+
+@pytest.mark.parametrize("channels", ["ACGT", "GATC"])
+def test_codes_in_front_change_no_bit_of_a_prediction(tmp_path: Path, channels: str) -> None:
+    network = toy(tmp_path / "toy.keras", smooth)
+    codes = random_codes(rows=4)
+    found = load(tmp_path / "toy.keras", 3, channels=channels).predict(codes, "G")[:, 0]
+    np.testing.assert_array_equal(found, network.predict_on_batch(one_hot(codes, channels)))
 
 
 XPRESSO = {

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from zarrbench.errors import ModelInputError, RecipeError
 from zarrbench.genome.bases import Codes, encode, reverse_complement
 from zarrbench.genome.motifs import MOTIFS, Motif
 from zarrbench.models.motif_model import BINS, PROFILE, THRESHOLD, MotifModel, MotifRecipe
+from zarrbench.models.protocol import DifferentiableModel
 from zarrbench.recipes import parse
 
 LENGTH = 400
@@ -126,6 +128,52 @@ def test_a_result_does_not_depend_on_the_batch(model: MotifModel) -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-6)
     one_by_one = MotifRecipe(input_length=LENGTH, decay=80.0, batch_size=1).load({})
     np.testing.assert_allclose(one_by_one.predict(codes, "G"), together, rtol=1e-5)
+
+
+def soft_score(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Score vectors (..., base, 4) as `score` does letters; and how near any word is to a kink."""
+    total, nearest = np.zeros(vectors.shape[:-2]), np.inf
+    for motif in MOTIFS:
+        odds = motif.weights()
+        words = sliding_window_view(vectors, len(odds), axis=-2)  # (..., start, 4, base of word)
+        excess = np.einsum("...scb,bc->...s", words, odds) - THRESHOLD * odds.max(axis=1).sum()
+        centres = np.arange(excess.shape[-1]) + (len(odds) - 1) / 2
+        weights = motif.sign * np.exp(-np.abs(centres - LENGTH // 2) / RECIPE.decay)
+        total += np.maximum(0, excess) @ weights
+        nearest = min(nearest, float(np.abs(excess).min()))
+    return total, nearest
+
+
+def test_gradient(model: MotifModel) -> None:
+    """Against differences of the description in float64, at a sequence away from kinks."""
+    codes = random_codes(1, seed=8)[0]
+    for number, motif in enumerate(MOTIFS):
+        codes = planted(motif, 100 + 35 * number, codes)
+    codes[20:40] = 4
+    vectors = np.eye(5, 4)[codes]
+    assert soft_score(vectors)[0] == pytest.approx(score(codes, RECIPE))
+    assert soft_score(vectors)[1] > 1e-3
+    steps = 1e-5 * np.eye(4 * LENGTH).reshape(-1, LENGTH, 4)
+    bins, weights = range(1, 4), np.float32([[1, 2], [-3, 0.5], [0.2, -1]])
+
+    def readout(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+        profile = np.array(PROFILE)[bins.start : bins.stop]
+        up, down = profile @ weights
+        return up * np.exp(signal / 2) + down * np.exp(-signal / 2)
+
+    up, down = (readout(soft_score(vectors + sign * steps)[0]) for sign in (1, -1))
+    expected = ((up - down) / 2e-5).reshape(LENGTH, 4)
+    found = model.input_gradient(codes, "G", bins, weights)
+    assert isinstance(model, DifferentiableModel)
+    assert (found.shape, found.dtype) == ((LENGTH, 4), np.float32)
+    assert expected.any(axis=1).sum() > 50
+    assert not expected[20:40].any()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_gradient_of_another_length_is_refused(model: MotifModel) -> None:
+    with pytest.raises(ModelInputError, match="the motif model reads 400 bases, got"):
+        model.input_gradient(np.zeros(401, np.uint8), "G", range(1), np.ones((1, 2), np.float32))
 
 
 @pytest.mark.parametrize("shape", [(2, LENGTH - 1), (2, LENGTH + 1), (LENGTH,), (1, LENGTH, 4)])

@@ -7,7 +7,7 @@ so that people who are alike there share it, wherever else they differ.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from numpy.typing import NDArray
 
 from zarrbench.genome.bases import Codes
@@ -104,6 +104,18 @@ class Tiles:
         middle = self.middle[rows[:, 1:-1], halo : halo + step].reshape(len(rows), -1)
         left, right = self.left[rows[:, 0], :step], self.right[rows[:, -1], -step:]
         return np.hstack([left, middle, right])
+
+
+def tiles_of(codes: Codes, tiling: Tiling) -> Tiles:
+    """Cut one sequence, uint8 (length,), into its tiles, each in its place and none shared."""
+    middle = sliding_window_view(codes, tiling.tile_length)[tiling.step - tiling.halo :]
+    return Tiles(
+        tiling,
+        left=codes[None, : tiling.edge_length],
+        middle=middle[:: tiling.step][: tiling.n_tiles - 2],
+        right=codes[None, -tiling.edge_length :],
+        rows=np.array([[0, *range(tiling.n_tiles - 2), 0]], dtype=np.int32),
+    )
 
 
 def tiles(personal: PersonalWindow, tiling: Tiling) -> Tiles:

@@ -174,12 +174,7 @@ class EnformerModel:
 
     def predict(self, codes: Codes, gene: str) -> NDArray[np.float32]:
         """As `zarrbench.models.protocol.Model.predict`."""
-        if codes.ndim != 2 or codes.shape[1] != self.spec.input_length:
-            raise ModelInputError(
-                f"Enformer reads {self.spec.input_length} bases, got sequences of shape "
-                f"{codes.shape}; cut a window around the TSS of this length (the zeros that the "
-                "SavedModel wants beside it are added here)"
-            )
+        self._check(codes)
         return np.concatenate(list(self._network.sequences(codes, range(self.spec.bins))))
 
     def prepare_window(self, personal: PersonalWindow) -> Tiles | None:
@@ -191,6 +186,21 @@ class EnformerModel:
     ) -> Iterator[NDArray[np.float32]]:
         """As `zarrbench.models.protocol.WindowModel.predict_window`."""
         return self._network.window(personal, bins, prepared)
+
+    def input_gradient(
+        self, codes: Codes, gene: str, bins: range, weights: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """As `zarrbench.models.protocol.DifferentiableModel.input_gradient`."""
+        self._check(codes[None])
+        return self._network.input_gradient(codes, bins, weights)
+
+    def _check(self, codes: Codes) -> None:
+        if codes.ndim != 2 or codes.shape[1] != self.spec.input_length:
+            raise ModelInputError(
+                f"Enformer reads {self.spec.input_length} bases, got sequences of shape "
+                f"{codes.shape}; cut a window around the TSS of this length (the zeros that the "
+                "SavedModel wants beside it are added here)"
+            )
 
 
 def _opened(

@@ -107,12 +107,13 @@ class KerasModel:
     """A loaded Keras file behind the model protocol."""
 
     def __init__(self, recipe: KerasRecipe, files: Mapping[str, Path]) -> None:
-        from zarrbench.models.keras_network import FixedBatch
+        from zarrbench.models.keras_network import FixedBatch, InputGradient, of_codes
 
         self.spec, self.tracks = recipe.spec(), recipe.tracks
         self._path = files[recipe.file.file]
         network, units = _adapted(recipe, self._path)
-        self._call = FixedBatch(network, recipe.batch_size)
+        self._call = FixedBatch(of_codes(network), recipe.batch_size)
+        self._gradient = InputGradient(network, recipe.bins, recipe.name)
         self._constant: dict[str, NDArray[np.float32]] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         for name, extra in recipe.extra_inputs.items():
@@ -129,11 +130,32 @@ class KerasModel:
         ModelInputError
             If the sequences have another length, or a table lacks the gene.
         """
+        self._check(codes)
+        outputs = self._call(codes, self._extra(gene))
+        return outputs.reshape(outputs.shape[0], self.spec.bins, len(self.tracks))
+
+    def input_gradient(
+        self, codes: Codes, gene: str, bins: range, weights: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """As `zarrbench.models.protocol.DifferentiableModel.input_gradient`.
+
+        Raises
+        ------
+        ModelInputError
+            As `predict`; or if the network cannot be differentiated.
+        """
+        self._check(codes[None])
+        return self._gradient(codes, bins, weights, self._extra(gene))
+
+    def _check(self, codes: Codes) -> None:
         if codes.ndim != 2 or codes.shape[1] != self.spec.input_length:
             raise ModelInputError(
                 f"the model {self.spec.name!r} reads {self.spec.input_length} bases, got sequences "
                 f"of shape {codes.shape}"
             )
+
+    def _extra(self, gene: str) -> dict[str, NDArray[np.float32]]:
+        """Return the vector of each extra input."""
         extra = dict(self._constant)
         for name, table in self._tables.items():
             if gene not in table.index:
@@ -142,15 +164,22 @@ class KerasModel:
                     f"{gene!r}; add its row"
                 )
             extra[name] = table.loc[gene].to_numpy(dtype=np.float32)
-        outputs = self._call(codes, extra)
-        return outputs.reshape(outputs.shape[0], self.spec.bins, len(self.tracks))
+        return extra
 
 
 def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, int]]":
-    """Load the file and put base codes in front; return it with the units of each extra input."""
+    """Load the file as a network of one-hot, channels A, C, G, T, and of extra inputs.
+
+    Returns
+    -------
+    network : keras.Model
+        As `zarrbench.models.keras_network.of_codes` wants it.
+    units : dict of int
+        Of each extra input.
+    """
     import keras
 
-    from zarrbench.models.keras_network import OneHot, prepare_backend
+    from zarrbench.models.keras_network import prepare_backend
 
     prepare_backend()
     network = _network(path)
@@ -176,9 +205,9 @@ def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, i
                 f"the extra input {name!r} of {path} has the shape {tuple(inputs[name].shape)}, "
                 f"only vectors (None, units) can be given; change the network"
             )
-    codes = keras.Input((recipe.input_length,), dtype="uint8", name="codes")
+    one_hot = keras.Input((recipe.input_length, 4))
     extra = {n: keras.Input(tuple(inputs[n].shape[1:]), name=n) for n in recipe.extra_inputs}
-    fed = {sequence: OneHot(recipe.channels)(codes), **extra}
+    fed = {sequence: _reordered(one_hot, recipe.channels), **extra}
     chosen = _chosen_output(network, recipe, path)
     try:
         # From a list of tensors to one, whatever structures the file was saved with
@@ -192,7 +221,16 @@ def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, i
         ) from error
     _check_output(tuple(output.shape), recipe, path)
     units = {name: int(tensor.shape[1]) for name, tensor in extra.items()}
-    return keras.Model({"codes": codes, **extra}, output), units
+    return keras.Model([one_hot, extra], output), units
+
+
+def _reordered(one_hot: Any, channels: str) -> Any:
+    """Return one-hot of the channels A, C, G, T in another order of them."""
+    from keras import ops
+
+    if channels == "ACGT":
+        return one_hot
+    return ops.take(one_hot, ["ACGT".index(letter) for letter in channels], axis=-1)
 
 
 def _network(path: Path) -> "keras.Model":

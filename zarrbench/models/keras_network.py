@@ -6,6 +6,8 @@ that imports Keras. Written in `keras.ops`, so that it runs on any backend of Ke
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 from keras import ops
 
+from zarrbench.errors import ModelInputError
 from zarrbench.genome.bases import ONE_HOT, Codes
 
 
@@ -52,27 +55,16 @@ def on_accelerator() -> bool:
 
 
 class OneHot(keras.layers.Layer):
-    """Base codes (batch, length) to one-hot (batch, length, 4); code 4 becomes a zero vector.
-
-    Parameters
-    ----------
-    channels : str
-        Order of the letters in the last axis.
-    """
-
-    def __init__(self, channels: str = "ACGT", **kwargs: object) -> None:
-        super().__init__(**kwargs)
-        self.channels = channels
-        self._table = ONE_HOT[:, ["ACGT".index(letter) for letter in channels]]
+    """Base codes (batch, length) to one-hot (batch, length, 4); code 4 becomes a zero vector."""
 
     def call(self, codes: object) -> object:
-        return one_hot(codes, self._table)
+        return one_hot(codes)
 
 
-def one_hot(codes: object, table: NDArray[np.float32] = ONE_HOT) -> object:
-    """Look up the vector (4,) of each base code (batch, length) in a table (5, 4)."""
+def one_hot(codes: object) -> object:
+    """Look up the vector (4,) of each base code (batch, length), channels A, C, G, T."""
     # A look-up, not ops.one_hot: backends disagree on what an index past the end means.
-    return ops.take(ops.convert_to_tensor(table), ops.cast(codes, "int32"), axis=0)
+    return ops.take(ops.convert_to_tensor(ONE_HOT), ops.cast(codes, "int32"), axis=0)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,13 +73,145 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         case "tensorflow":
             import tensorflow as tf
 
-            # tf.function would turn what a `partial` holds into its own types.
-            return cast(Callable[..., Any], tf.function(lambda *a: function(*a), autograph=False))
+            return cast(Callable[..., Any], tf.function(_Pure(function), autograph=False))
         case "jax":
             import jax
 
             return cast(Callable[..., Any], jax.jit(function))
     return function
+
+
+@dataclass(frozen=True)
+class _Pure:
+    """A function as `tf.function` takes it.
+
+    It would turn what a `partial` holds into its own types, and warns of retracing wherever
+    several functions have their code in common, as closures have.
+    """
+
+    function: Callable[..., Any]
+
+    def __call__(self, *arrays: Any) -> Any:
+        return self.function(*arrays)
+
+
+def differentiated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the gradient of a pure function to a scalar by its first argument.
+
+    Parameters
+    ----------
+    function : callable
+        Takes arrays and nests of arrays, the first of them floats, and returns a scalar.
+
+    Returns
+    -------
+    callable
+        Takes the same and returns an array like the first, or None where nothing that the backend
+        can differentiate leads from it to the scalar (JAX returns zeros then). Compiled where the
+        backend can.
+    """
+    match keras.backend.backend():
+        case "tensorflow":
+            return compiled(partial(_gradient_by_tensorflow, function))
+        case "jax":
+            import jax
+
+            return compiled(jax.grad(function))
+        case "torch":
+            return partial(_gradient_by_torch, function)
+    raise NotImplementedError(f"Keras' backend {keras.backend.backend()} differentiates nothing")
+
+
+def _gradient_by_tensorflow(function: Callable[..., Any], by: Any, *others: Any) -> Any:
+    import tensorflow as tf
+
+    by = tf.convert_to_tensor(by)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(by)
+        value = function(by, *others)
+    try:
+        return tape.gradient(value, by)
+    except LookupError:  # an operation that nobody has written a gradient for
+        return None
+
+
+def _gradient_by_torch(function: Callable[..., Any], by: Any, *others: Any) -> Any:
+    import torch
+
+    by = ops.convert_to_tensor(by).detach().requires_grad_()
+    tensors = keras.tree.map_structure(ops.convert_to_tensor, others)
+    with torch.enable_grad():
+        value = function(by, *tensors)
+    if not value.requires_grad:
+        return None
+    [gradient] = torch.autograd.grad(value, by, allow_unused=True)
+    return gradient
+
+
+def of_codes(network: keras.Model) -> keras.Model:
+    """Put base codes in front of a network.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Takes a list: one-hot (batch, length, 4), channels A, C, G, T; a mapping of extra inputs.
+
+    Returns
+    -------
+    keras.Model
+        Takes codes uint8 (batch, length) in place of one-hot.
+    """
+    one_hot, extra = network.input
+    codes = keras.Input((one_hot.shape[1],), dtype="uint8")
+    return keras.Model([codes, extra], network([OneHot()(codes), extra]))
+
+
+class InputGradient:
+    """The gradient of weighted outputs of a Keras model by the sequence that it reads.
+
+    Parameters
+    ----------
+    network : keras.Model
+        As for `of_codes`. Its outputs are (batch, bin, track) in this order, whatever their shape.
+    bins : int
+    name : str
+        Of the model, for errors.
+    """
+
+    def __init__(self, network: keras.Model, bins: int, name: str) -> None:
+        self._bins, self._name = bins, name
+
+        def weighted(one_hot: Any, extra: Any, weights: Any) -> Any:
+            outputs = network([one_hot, extra], training=False)
+            return ops.sum(ops.cast(ops.reshape(outputs, weights.shape), "float32") * weights)
+
+        self._call = differentiated(weighted)
+
+    def __call__(
+        self,
+        codes: Codes,
+        bins: range,
+        weights: NDArray[np.float32],
+        extra: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return what `zarrbench.models.protocol.DifferentiableModel.input_gradient` says.
+
+        Raises
+        ------
+        ModelInputError
+            If the backend can differentiate nothing between sequence and outputs.
+        """
+        # Bins that do not count weigh nothing: so one compiled function serves any.
+        of_all = np.zeros((self._bins, weights.shape[1]), dtype=np.float32)
+        of_all[bins.start : bins.stop] = weights
+        single = {name: value[None] for name, value in (extra or {}).items()}
+        gradient = self._call(ONE_HOT[codes][None], single, of_all)
+        if gradient is None:
+            raise ModelInputError(
+                f"the model {self._name!r} cannot be differentiated: no operation with a gradient "
+                "leads from its sequence to its outputs; leave gradients out"
+            )
+        return np.asarray(ops.convert_to_numpy(gradient)[0], dtype=np.float32)
 
 
 class FixedBatch:
@@ -96,7 +220,7 @@ class FixedBatch:
     Parameters
     ----------
     network : keras.Model
-        Takes a mapping with ``codes`` (batch, length) and any extra inputs by name.
+        Takes a list: codes (batch, length); a mapping of extra inputs.
     batch_size : int
         Rows of every call; a shorter batch is padded with code 4 and cut afterwards, so that the
         network is compiled once and a row's result does not depend on how many come with it.
@@ -120,6 +244,6 @@ class FixedBatch:
             rows = batch.shape[0]
             if rows < size:
                 batch = np.pad(batch, ((0, size - rows), (0, 0)), constant_values=4)
-            result = self._network.predict_on_batch({"codes": batch, **constant})
+            result = self._network.predict_on_batch([batch, constant])
             outputs.append(np.asarray(result, dtype=np.float32)[:rows])
         return np.concatenate(outputs)

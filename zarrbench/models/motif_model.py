@@ -87,28 +87,47 @@ class MotifModel:
     """The motif network behind the model protocol."""
 
     def __init__(self, recipe: MotifRecipe) -> None:
-        from zarrbench.models.keras_network import FixedBatch, prepare_backend
+        from zarrbench.models.keras_network import (
+            FixedBatch,
+            InputGradient,
+            of_codes,
+            prepare_backend,
+        )
 
         prepare_backend()
         self.spec, self.tracks = recipe.spec(), TRACKS
-        self._call = FixedBatch(_network(recipe), recipe.batch_size)
+        network = _network(recipe)
+        self._call = FixedBatch(of_codes(network), recipe.batch_size)
+        self._gradient = InputGradient(network, BINS, recipe.name)
 
     def predict(self, codes: Codes, gene: str) -> NDArray[np.float32]:
         """As `zarrbench.models.protocol.Model.predict`."""
+        self._check(codes)
+        return self._call(codes)
+
+    def input_gradient(
+        self, codes: Codes, gene: str, bins: range, weights: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """As `zarrbench.models.protocol.DifferentiableModel.input_gradient`.
+
+        A base of a motif below `THRESHOLD` has no gradient there, though a change of it may make
+        the motif count: the score has a kink.
+        """
+        self._check(codes[None])
+        return self._gradient(codes, bins, weights)
+
+    def _check(self, codes: Codes) -> None:
         if codes.ndim != 2 or codes.shape[1] != self.spec.input_length:
             raise ModelInputError(
                 f"the motif model reads {self.spec.input_length} bases, got {codes.shape}"
             )
-        return self._call(codes)
 
 
 def _network(recipe: MotifRecipe) -> "keras.Model":
+    """Return the network of one-hot (batch, input_length, 4), and of no extra inputs."""
     import keras
 
-    from zarrbench.models.keras_network import OneHot
-
-    codes = keras.Input((recipe.input_length,), dtype="uint8", name="codes")
-    one_hot = OneHot()(codes)
+    one_hot = keras.Input((recipe.input_length, 4))
     scores = []
     for motif in MOTIFS:
         weights = motif.weights()
@@ -125,4 +144,4 @@ def _network(recipe: MotifRecipe) -> "keras.Model":
     signal = keras.layers.Add()(scores)
     profile = np.array(PROFILE, dtype=np.float32)[None, :, None]
     both = keras.ops.exp(keras.ops.concatenate([signal, -signal], axis=1) / 2)
-    return keras.Model({"codes": codes}, both[:, None, :] * profile)
+    return keras.Model([one_hot, {}], both[:, None, :] * profile)

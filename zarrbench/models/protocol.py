@@ -134,29 +134,37 @@ class WindowModel(Model, Protocol):
 
 @runtime_checkable
 class DifferentiableModel(Model, Protocol):
-    """A network that knows how its output changes with its input."""
+    """A network whose outputs have a gradient by the sequence that it reads."""
 
     def input_gradient(
         self, codes: Codes, gene: str, bins: range, weights: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Return the gradient of ``(weights * output[bins]).sum()`` by the sequence, (base, 4).
+        """Return the gradient of ``(weights * output[bins]).sum()`` by the one-hot sequence.
 
-        By its one-hot form in A, C, G, T, as the model reads it; a base of no letter is a zero
-        vector, and has a gradient all the same.
+        With the derivatives of a readout by the outputs as weights it is that of the readout, in
+        one pass forward and one back: METHODS section 12 multiplies it by what an allele changes.
 
         Parameters
         ----------
         codes : uint8 (base,)
+            One sequence of `spec.input_length`, as the model reads it: of a gene of the minus
+            strand, where the model is aware of strands, the reverse complement. What is no letter
+            is a zero vector, at which there is a gradient all the same.
         gene : str
+            As for `predict`.
         bins : range
-            Neighbouring output bins.
+            Neighbouring 0-based output bins.
         weights : float32 (bin of `bins`, track)
-            What the gradient of each output counts: the derivatives of a readout.
+
+        Returns
+        -------
+        float32 (base, 4)
+            In the order of `codes`, channels A, C, G, T, in the unit of the weighted outputs.
 
         Raises
         ------
         ModelInputError
-            If an operation of the network has no gradient.
+            If the sequence has another length, or the network has no gradient.
         """
         ...
 

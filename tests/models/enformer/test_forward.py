@@ -23,8 +23,9 @@ from zarrbench.haplotypes.sequences import PersonalWindow, personal_window
 from zarrbench.haplotypes.tiles import tiles
 from zarrbench.models.enformer import forward as module
 from zarrbench.models.enformer.architecture import SMALL, TINY, Architecture
+from zarrbench.models.enformer.batches import padded
 from zarrbench.models.enformer.extraction import extract
-from zarrbench.models.enformer.forward import Batches, Forward, batches_within, padded, tiling_of
+from zarrbench.models.enformer.forward import Batches, Forward, batches_within, tiling_of
 from zarrbench.models.enformer.saved_model import Stock
 from zarrbench.models.enformer.weights import random_weights, save_weights
 from zarrbench.predictions.readouts import Readout, asked_bins, read_out
@@ -310,7 +311,9 @@ recipe = EnformerRecipe(Source("w"), Source("t"), ("T3", "T0"), precision="float
                         input_length=personal.window.length, bins=int(sys.argv[5]))
 model = recipe.load({"w": Path(sys.argv[1]), "t": Path(sys.argv[2])})
 shared = np.concatenate(list(model.predict_window(personal, None, "", range(5))))
-np.savez(sys.argv[4], shared, model.predict(personal.codes([4, 0]), ""))
+weights = np.float32([[1, -2]] * 5)
+gradient = model.input_gradient(personal.codes([4])[0], "", range(5), weights)
+np.savez(sys.argv[4], shared, model.predict(personal.codes([4, 0]), ""), gradient)
 """
 
 
@@ -331,6 +334,9 @@ def test_another_backend_gives_the_same_without_tensorflow(
     environment = {**os.environ, "KERAS_BACKEND": backend}
     subprocess.run(list(map(str, command)), check=True, env=environment)
     expected = whole(slim_forward.window(personal, range(5)))[..., [3, 0]]
+    weights = np.float32([[-2, 0, 0, 1, 0, 0, 0]] * 5)
+    gradient = slim_forward.input_gradient(personal.codes([4])[0], range(5), weights)
     with np.load(found) as arrays:
         assert_equal(arrays["arr_0"], expected)
         assert_equal(arrays["arr_1"][:, :5], expected[[4, 0]])
+        assert_equal(arrays["arr_2"], gradient)

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from zarrbench.genome.bases import Codes
 from zarrbench.haplotypes.sequences import PersonalWindow
-from zarrbench.haplotypes.tiles import Tiles, Tiling, tiles
+from zarrbench.haplotypes.tiles import Tiles, Tiling, tiles, tiles_of
 from zarrbench.models.enformer.architecture import (
     BINS_OF_TILE,
     ROWS_AT_ONCE,
     Architecture,
     Precision,
 )
+from zarrbench.models.enformer.batches import padded
+from zarrbench.models.enformer.gradient import Gradient
 from zarrbench.models.enformer.head import of_tracks
 from zarrbench.models.enformer.network import after_trunk, network
 from zarrbench.models.enformer.precision import in_precision, set_precision
@@ -125,6 +127,7 @@ class Forward:
         }
         self._network = cache(lambda bins: compiled(partial(network, architecture, bins=bins)))
         self._rest = cache(lambda bins: compiled(partial(after_trunk, architecture, bins=bins)))
+        self._gradient = Gradient(architecture)
 
     def sequences(self, codes: Codes, bins: range) -> Iterator[NDArray[np.float32]]:
         """Yield predictions (sequence, bin, track) of whole sequences, one by one, nothing shared.
@@ -155,6 +158,25 @@ class Forward:
         for rows in _parts(found.rows, self.batches.rows // self.tiling.bins_of_tile):
             yield from self._part(found, rows, bins)
 
+    def input_gradient(
+        self, codes: Codes, bins: range, weights: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the gradient of weighted outputs by one sequence.
+
+        As `zarrbench.models.protocol.DifferentiableModel.input_gradient`, of the tracks that are
+        predicted.
+        """
+        found = tiles_of(codes, self.tiling)
+        table, places = self._table(found, found.rows)
+        rows = ops.take(table, places, axis=0)
+        of_rows = self._gradient.by_rows(self._weights, self._keys, rows, bins, weights)
+        return self._gradient.by_bases(self._weights, found, of_rows, self._few)
+
+    @property
+    def _few(self) -> int:
+        """Tiles at once where there are hardly more, or where each needs more memory."""
+        return -(-self.batches.tiles // 8)
+
     def _part(
         self, found: Tiles, rows: NDArray[np.int32], bins: range
     ) -> Iterator[NDArray[np.float32]]:
@@ -174,7 +196,7 @@ class Forward:
         places : int32 (sequence, bin)
             Where in the table the rows of each sequence are.
         """
-        k, many, few = self.tiling.bins_of_tile, self.batches.tiles, -(-self.batches.tiles // 8)
+        k, many, few = self.tiling.bins_of_tile, self.batches.tiles, self._few
         table: list[Any] = []
         columns = []
         for codes, numbers, padding, size, kept in (
@@ -190,23 +212,6 @@ class Forward:
             place = first + k * local.reshape(numbers.shape)[..., None] + np.arange(k)
             columns.append(place.reshape(len(rows), -1))
         return ops.concatenate(table), np.hstack(columns).astype(np.int32)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Rows of an array, `count` of them asked for and the others repetitions of the last."""
-
-    rows: NDArray
-    count: int
-
-
-def padded(array: NDArray, size: int) -> Iterator[_Batch]:
-    """Yield an array in batches of exactly `size` rows, so that nothing is compiled twice."""
-    for start in range(0, len(array), size):
-        rows = array[start : start + size]
-        missing = size - len(rows)
-        filled = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
-        yield _Batch(filled, len(rows))
 
 
 def _parts(rows: NDArray[np.int32], capacity: int) -> Iterator[NDArray[np.int32]]:

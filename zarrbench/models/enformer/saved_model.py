@@ -14,7 +14,7 @@ from zarrbench.errors import ModelInputError
 from zarrbench.genome.bases import ONE_HOT, Codes
 from zarrbench.haplotypes.sequences import PersonalWindow
 from zarrbench.models.enformer.architecture import Precision
-from zarrbench.models.enformer.forward import padded
+from zarrbench.models.enformer.batches import padded
 from zarrbench.models.keras_network import grow_memory
 from zarrbench.models.released import missing
 
@@ -58,8 +58,10 @@ class Released:
     @property
     def human(self) -> Any:
         """The output tensor of the human head."""
-        function = self.function
-        return tf.nest.pack_sequence_as(function.structured_outputs, function.outputs)["human"]
+        function, structure = self.function, self.function.structured_outputs
+        # Once differentiated, it also gives what the way back needs, behind its own outputs.
+        own = function.outputs[: len(tf.nest.flatten(structure))]
+        return tf.nest.pack_sequence_as(structure, own)["human"]
 
 
 def open_released(folder: Path) -> Released:
@@ -134,7 +136,7 @@ class Stock:
         # In TensorFlow, whatever the backend of our own forward
         tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
         self._released, self._size, self._tracks = released, batch_size, tracks
-        self._calls = cache(self._compiled)
+        self._calls, self._gradients = cache(self._compiled), cache(self._differentiated)
 
     def sequences(self, codes: Codes, bins: range) -> Iterator[NDArray[np.float32]]:
         """As `zarrbench.models.enformer.forward.Forward.sequences`."""
@@ -152,21 +154,47 @@ class Stock:
         for start in range(0, personal.n_rows, self._size):
             yield from self.sequences(personal.codes(slice(start, start + self._size)), bins)
 
+    def input_gradient(
+        self, codes: Codes, bins: range, weights: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """As `zarrbench.models.enformer.forward.Forward.input_gradient`.
+
+        All that the model computes for the sequence is kept until it has gone back through it:
+        several times the memory of a prediction.
+        """
+        return np.asarray(self._gradients(bins)(ONE_HOT[codes][None], weights))[0]
+
     def _compiled(self, bins: range) -> Any:
-        """Return a function of base codes that pads them and cuts the output on the device."""
-        released, tracks = self._released, self._tracks
-        beside = (released.context_length - released.input_length) // 2
-        spec = tf.TensorSpec((self._size, released.input_length), tf.uint8)
+        """Return a function of base codes to asked bins and tracks."""
+        spec = tf.TensorSpec((self._size, self._released.input_length), tf.uint8)
 
         @tf.function(input_signature=[spec], autograph=False)
         def call(codes: Any) -> Any:
             bases = tf.gather(tf.constant(ONE_HOT), tf.cast(codes, tf.int32))
-            around = tf.pad(bases, ((0, 0), (beside, beside), (0, 0)))
-            human = released.loaded.model.predict_on_batch(around)["human"]
-            kept = human[:, bins.start : bins.stop]
-            return kept if tracks is None else tf.gather(kept, list(tracks), axis=2)
+            return self._predicted(bases, bins)
 
         return call
+
+    def _differentiated(self, bins: range) -> Any:
+        """Return a function of one one-hot sequence and weights of outputs to the gradient."""
+
+        @tf.function(autograph=False)
+        def call(bases: Any, weights: Any) -> Any:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(bases)
+                weighted = tf.reduce_sum(self._predicted(bases, bins) * weights)
+            return tape.gradient(weighted, bases)
+
+        return call
+
+    def _predicted(self, bases: Any, bins: range) -> Any:
+        """Pad one-hot (batch, input_length, 4) and cut the output, on the device."""
+        released, tracks = self._released, self._tracks
+        beside = (released.context_length - released.input_length) // 2
+        around = tf.pad(bases, ((0, 0), (beside, beside), (0, 0)))
+        human = released.loaded.model.predict_on_batch(around)["human"]
+        kept = human[:, bins.start : bins.stop]
+        return kept if tracks is None else tf.gather(kept, list(tracks), axis=2)
 
 
 def _shortened(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The convolutional trunk: base codes to one row of channels a bin."""
+"""The convolutional trunk: bases to one row of channels a bin."""
 
 from typing import Any
 
@@ -8,14 +8,21 @@ from zarrbench.models.keras_network import one_hot, ops
 
 
 def trunk(architecture: Architecture, weights: Weights, codes: Any, padding: str = "same") -> Any:
+    """Run stem and tower on base codes uint8 (batch, length); else as `trunk_of_one_hot`."""
+    return trunk_of_one_hot(architecture, weights, one_hot(codes), padding)
+
+
+def trunk_of_one_hot(
+    architecture: Architecture, weights: Weights, bases: Any, padding: str = "same"
+) -> Any:
     """Run stem and tower.
 
     Parameters
     ----------
     architecture : Architecture
     weights : Weights
-    codes : uint8 (batch, length)
-        Base codes; what is no letter is a zero vector.
+    bases : float32 (batch, length, 4)
+        One-hot, channels A, C, G, T; what is no letter is a zero vector.
     padding : {"same", "valid"}
         With ``same`` the ends are padded with zeros, at every stage, as the released model does
         with its input: ``length / bin_size`` rows. With ``valid`` nothing is padded: a tile of
@@ -27,7 +34,7 @@ def trunk(architecture: Architecture, weights: Weights, codes: Any, padding: str
     float32 (batch, row, channel)
     """
     x = convolve(
-        one_hot(codes),
+        bases,
         weights["stem/convolution/kernel"],
         weights["stem/convolution/bias"],
         padding,
