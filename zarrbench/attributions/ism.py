@@ -17,7 +17,7 @@ from zarrbench.haplotypes.sequences import window_edits
 from zarrbench.haplotypes.snvs import snvs
 from zarrbench.models.protocol import Model
 from zarrbench.predictions.worker import Input
-from zarrbench.statistics.gradient_profiles import attribution_profile
+from zarrbench.statistics.gradient_profiles import position_attribution
 from zarrbench.statistics.variants import variant_frequency
 
 
@@ -91,4 +91,4 @@ class GeneTask:
         """Return the attribution of every base, (track, base), in the direction of reading."""
         if self.window.reverse:
             gradient = gradient[:, ::-1, ::-1]
-        return attribution_profile(gradient, window.personal.codes([0])[0]).astype(np.float32)
+        return position_attribution(gradient, window.personal.codes([0])[0]).astype(np.float32)
