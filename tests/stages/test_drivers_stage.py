@@ -22,7 +22,8 @@ from zarrbench.predictions.plan import Predict
 from zarrbench.predictions.readouts import Readout
 from zarrbench.stages.attributions import run_attributions, standing_attributions
 from zarrbench.stages.attributions import summary as attributions_summary
-from zarrbench.stages.drivers import read_concordance, run_drivers, standing_drivers, summary
+from zarrbench.stages.drivers import run_drivers, standing_drivers, summary
+from zarrbench.stages.gene_drivers import read_concordance
 from zarrbench.stages.predict import run_predict
 from zarrbench.stages.statistics import run_statistics
 from zarrbench.stages.workspace import Workspace
@@ -78,9 +79,9 @@ def test_the_table_of_all_snvs(finished, cohort):
         assert rows["variant_position"].tolist() == one["variant_position"].values.tolist()
         assert rows["ism"].tolist() == one["ism"].values.tolist()
         assert (rows["gradient"] == rows["ism"]).all()  # the toy is linear
-        expression = cohort.expression.set_axis(
-            cohort.expression.index.str.split(".").str[0]
-        ).loc[gene]
+        expression = cohort.expression.set_axis(cohort.expression.index.str.split(".").str[0]).loc[
+            gene
+        ]
         contribution = np.zeros(23)
         for snv in rows.itertuples():
             dosage = dosage_of(cohort, snv)

@@ -91,4 +91,5 @@ class GeneTask:
         """Return the attribution of every base, (track, base), in the direction of reading."""
         if self.window.reverse:
             gradient = gradient[:, ::-1, ::-1]
-        return position_attribution(gradient, window.personal.codes([0])[0]).astype(np.float32)
+        codes = np.broadcast_to(window.personal.codes([0]), gradient.shape[:2])
+        return position_attribution(gradient, codes).astype(np.float32)

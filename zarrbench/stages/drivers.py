@@ -6,8 +6,7 @@ drivers.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,75 +22,31 @@ from zarrbench import progress
 from zarrbench.attribution_layouts import DRIVERS
 from zarrbench.attribution_parameters import Drivers
 from zarrbench.attributions.store import open_attributions
-from zarrbench.errors import GeneTableError, RecipeError, StoreLayoutError
+from zarrbench.errors import GeneTableError, RecipeError
 from zarrbench.expression.samples import observed
-from zarrbench.genome.bases import LETTERS
-from zarrbench.genome.coordinates import Window, to_one_based
-from zarrbench.genotypes.policies import Policies
-from zarrbench.haplotypes.sequences import window_edits
-from zarrbench.haplotypes.snvs import snvs
 from zarrbench.parameters import Statistics
 from zarrbench.predictions.cube import open_cube
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import submit_bounded
-from zarrbench.predictions.worker import opened
 from zarrbench.provenance import fingerprint, plain
-from zarrbench.remote import Place, storage_options
-from zarrbench.report.tables import plain_column, write_table
+from zarrbench.report.tables import write_table
 from zarrbench.stages.attributions import attributed_window
+from zarrbench.stages.gene_drivers import (
+    OF_GENE,
+    SCHEMA,
+    DriversJob,
+    GeneItem,
+    GeneResult,
+    genes_drivers,
+    snv_tables,
+)
 from zarrbench.stages.statistics import open_statistics, selected_track
 from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics import support
-from zarrbench.statistics.concordance import concordance
-from zarrbench.statistics.drivers import DriverRule
 from zarrbench.storage import exists, open_dataset, published, remove, write_dataset
 
 # Genes of one Dask task, and of one row group of the table
 _GENES_A_TASK = 8
-
-_LETTERS = np.array(list(LETTERS), dtype=object)
-_POSITION = "variant_position"
-_OF_GENE = ("gene_name", "contig", "tss", "strand")
-_OF_SNV = (
-    _POSITION, "other_allele", "effect_allele", "effect_allele_frequency", "carrier_frequency",
-    "n_called",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DriversJob:
-    """What all tasks share; `individuals` are rows of the genotype store."""
-
-    genotypes: Path | str
-    reference: Place
-    policies: Policies
-    individuals: NDArray[np.int64]
-    rule: DriverRule
-    recipe_hash: str
-
-
-@dataclass(frozen=True)
-class GeneItem:
-    """One gene: its SNVs, and what is predicted and observed of each individual."""
-
-    gene: str
-    window: Window
-    snvs: pd.DataFrame
-    predicted: NDArray[np.float64]
-    observed: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class GeneResult:
-    """What is found of one gene."""
-
-    gene: str
-    table: pd.DataFrame
-    r_linear: float
-    r_linear_gradient: float
-    r_ism_gradient: float
-    reason: str
-    n_variants: int
 
 
 def run_drivers(workspace: Workspace, client: Client) -> xr.Dataset:
@@ -122,17 +77,14 @@ def run_drivers(workspace: Workspace, client: Client) -> xr.Dataset:
         return standing
     results: list[GeneResult] = []
     remove(workspace.drivers)  # it would pass for that of the new table
-    with published(workspace.concordance) as temporary:
-        writer = None
+    with (
+        published(workspace.concordance) as temporary,
+        pq.ParquetWriter(temporary, SCHEMA) as writer,
+    ):
         for part in _computed(workspace, client, statistics, attributions, names):
-            table = pa.Table.from_pandas(
-                pd.concat([result.table for result in part]), preserve_index=False
-            )
-            writer = writer or pq.ParquetWriter(temporary, table.schema)
-            writer.write_table(table)
+            table = pd.concat([result.table for result in part])
+            writer.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False))
             results += [_only_drivers(result) for result in part]
-        assert writer is not None
-        writer.close()
     found = _genes_and_drivers(workspace, statistics, results).assign_attrs(inputs=inputs)
     write_table(driver_table(found, results), workspace.drivers_table)
     write_dataset(found, workspace.drivers, DRIVERS)
@@ -154,34 +106,6 @@ def standing_drivers(workspace: Workspace) -> xr.Dataset | None:
 def _shared(statistics: xr.Dataset, attributions: xr.Dataset) -> list[str]:
     """Return the genes that both have, in the order of the attributions."""
     return [str(gene) for gene in attributions["gene"].values if gene in statistics.indexes["gene"]]
-
-
-def read_concordance(path: Place, gene: str | None = None) -> pd.DataFrame:
-    """Return the table of all SNVs that the stage wrote, or of those of one gene.
-
-    One row a gene and SNV: place and alleles, frequencies among everybody sequenced, `ism` and
-    `gradient`, the regression of expression on the dosage (`slope` per effect allele, `se`,
-    `p_slope`, `r_slope`, `n`), what makes it a driver, and `support` (1, -1 or 0).
-
-    Parameters
-    ----------
-    path : Path or UPath
-        The file `concordance.parquet` of a run.
-    gene : str, optional
-        Unversioned id; only the parts of the file that have it are read.
-
-    Raises
-    ------
-    StoreLayoutError
-        If there is no such file.
-    """
-    if not exists(path):
-        raise StoreLayoutError(f"there is no table {path}; run the drivers stage first")
-    filters = None if gene is None else [("gene_id", "==", gene)]
-    table: pd.DataFrame = pd.read_parquet(
-        str(path), filters=filters, storage_options=storage_options(path)
-    )
-    return table
 
 
 def _standing(workspace: Workspace, inputs: str) -> xr.Dataset | None:
@@ -240,7 +164,7 @@ def _computed(
         predicted = cube["prediction"].sel(gene=list(part))
         predicted = combine_haplotypes(predicted, choices.haplotypes).load()
         values = measured.reindex(gene=list(part), individual=people).load()
-        tables = _snv_tables(attributed, runs.sel(gene=list(part)))
+        tables = snv_tables(attributed, runs.sel(gene=list(part)))
         return [
             GeneItem(
                 gene,
@@ -266,71 +190,6 @@ def _computed(
             while expected is not None and expected[0] in waiting:
                 yield waiting.pop(expected[0])
                 expected = next(upcoming, None)
-
-
-def _snv_tables(attributions: xr.Dataset, runs: xr.Dataset) -> Iterator[pd.DataFrame]:
-    """Yield what the attributions say of the SNVs of some genes, one row each.
-
-    `runs` says where those of each gene are; all that lies between the first and the last is read.
-    """
-    first, size = runs["first_variant"].values, runs["n_variants"].values
-    start, stop = int(first.min()), int((first + size).max())
-    names = [*_OF_SNV, "ism", "reason", *(["gradient"] if "gradient" in attributions else [])]
-    block = attributions[names].isel(variant=slice(start, stop)).load()
-    columns = {name: plain_column(block[name].values) for name in names}
-    columns.setdefault("gradient", np.full(stop - start, np.nan))
-    genes = attributions[list(_OF_GENE)].sel(gene=runs["gene"].values).load()
-    for row, gene in enumerate(runs["gene"].values):
-        here = slice(int(first[row]) - start, int(first[row] + size[row]) - start)
-        of_gene = {name: genes[name].values[row] for name in _OF_GENE}
-        table = pd.DataFrame({name: column[here] for name, column in columns.items()})
-        distance = table[_POSITION] - of_gene["tss"]
-        yield pd.DataFrame({"gene_id": str(gene), **of_gene}, table.index).join(
-            table.assign(distance=distance)
-        )
-
-
-def genes_drivers(job: DriversJob, items: Sequence[GeneItem]) -> list[GeneResult]:
-    """Find the drivers of some genes, from the genotypes on disk (runs on a worker)."""
-    return [_gene_drivers(job, item) for item in items]
-
-
-def _gene_drivers(job: DriversJob, item: GeneItem) -> GeneResult:
-    genotypes, reference = opened(job.genotypes, job.reference, job.recipe_hash)
-    codes = reference.codes(item.window)
-    # Of everybody, since everybody decides which alternative is the most frequent.
-    chosen = snvs(window_edits(genotypes, reference, item.window, job.policies), codes)
-    table, dosage = item.snvs, chosen.dosage[:, job.individuals]
-    if table.empty:  # of a gene that failed in the stage before
-        dosage = dosage[:0]
-    elif not (
-        np.array_equal(to_one_based(chosen.positions + item.window.start), table[_POSITION])
-        and np.array_equal(_LETTERS[chosen.alternative], table["effect_allele"])
-    ):
-        raise RecipeError(
-            f"the attributions of {item.gene} are of other SNVs than the genotypes now hold; "
-            f"remove attributions.parts and run the stage again"
-        )
-    gradient = table["gradient"].to_numpy()
-    found = concordance(
-        table["ism"].to_numpy(),
-        None if np.isnan(gradient).all() else gradient,
-        dosage,
-        table[_POSITION].to_numpy(),
-        item.predicted,
-        item.observed,
-        job.rule,
-    )
-    carriers = np.count_nonzero(dosage > 0, axis=1)
-    return GeneResult(
-        item.gene,
-        table.assign(carriers=carriers, **found.variants),
-        found.r_linear,
-        found.r_linear_gradient,
-        found.r_ism_gradient,
-        found.reason,
-        int(table["ism"].notna().sum()),
-    )
 
 
 def _only_drivers(result: GeneResult) -> GeneResult:
@@ -379,7 +238,7 @@ def _genes_and_drivers(
     }
     of_driver = {
         "driver_gene": drivers["gene_id"],
-        "driver_position": drivers[_POSITION],
+        "driver_position": drivers["variant_position"],
         **{
             name: drivers[name]
             for name in (
@@ -393,7 +252,7 @@ def _genes_and_drivers(
             **{name: ("gene", values) for name, values in of_gene.items()},
             **{name: ("driver", column.to_numpy()) for name, column in of_driver.items()},
         },
-        coords={name: ("gene", chosen[name].values) for name in ("gene", *_OF_GENE)},
+        coords={name: ("gene", chosen[name].values) for name in ("gene", *OF_GENE)},
     ).assign_attrs(
         n_individuals=len(workspace.plan.individuals),
         parameters=json.dumps(plain(parameters), sort_keys=True),

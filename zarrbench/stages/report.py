@@ -19,8 +19,9 @@ from zarrbench.provenance import PACKAGES, installed, plain, stamp
 from zarrbench.report.page import DriverInputs, ReportInputs, write_report
 from zarrbench.stages.attributions import standing_attributions
 from zarrbench.stages.attributions import summary as attributions_summary
-from zarrbench.stages.drivers import read_concordance, standing_drivers
+from zarrbench.stages.drivers import standing_drivers
 from zarrbench.stages.drivers import summary as drivers_summary
+from zarrbench.stages.gene_drivers import read_concordance
 from zarrbench.stages.gene_table import standing_gene_table
 from zarrbench.stages.gene_table import summary as gene_table_summary
 from zarrbench.stages.genotype_quality import standing_quality, warnings_of
