@@ -107,8 +107,8 @@ def differentiated(function: Callable[..., Any]) -> Callable[..., Any]:
     -------
     callable
         Takes the same and returns an array like the first, or None where nothing that the backend
-        can differentiate leads from it to the scalar (JAX returns zeros then). Compiled where the
-        backend can.
+        can differentiate leads from it to the scalar (JAX says zeros then, and torch of rounding).
+        Compiled where the backend can.
     """
     match keras.backend.backend():
         case "tensorflow":
