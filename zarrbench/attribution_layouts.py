@@ -97,7 +97,9 @@ DRIVERS = Layout(
         "fraction_unsupported": Variable(
             ("gene",), "float", "share of those whose slope has the other sign"
         ),
-        "examined": Variable(("gene",), "bool", "significant, and |r| above min_r"),
+        "examined": Variable(
+            ("gene",), "bool", "among the genes asked for (significant), and |r| above min_r"
+        ),
         "group": Variable(
             ("gene",),
             "int",

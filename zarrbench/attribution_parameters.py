@@ -56,8 +56,10 @@ class Drivers:
     ----------
     rule : DriverRule
         What makes a driver.
+    examined : {'significant', 'all'}
+        Which genes are compared: those that the statistics call significant, or every gene.
     min_r : float
-        The genes compared are those that the statistics call significant with an |r| above this.
+        Of those, genes with an |r| above this.
     min_r_linear : float
         Of those, genes whose linear sum correlates by more than this with the prediction.
     weighting : {'none', 'increment'}
@@ -65,6 +67,7 @@ class Drivers:
     """
 
     rule: DriverRule = field(default_factory=DriverRule)
+    examined: Literal["significant", "all"] = "significant"
     min_r: float = 0.2
     min_r_linear: float = 0.2
     weighting: Literal["none", "increment"] = "none"

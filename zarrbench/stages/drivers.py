@@ -218,7 +218,8 @@ def _genes_and_drivers(
     n_drivers = np.bincount(gene, minlength=len(results))
     backward = every.loc[every["is_backward_driver"], "gene_id"].map(row_of).to_numpy(np.int64)
     r_linear = np.array([result.r_linear for result in results])
-    examined = chosen["significant"].values & (np.abs(r) > parameters.min_r)
+    wanted = chosen["significant"].values if parameters.examined == "significant" else True
+    examined = wanted & (np.abs(r) > parameters.min_r)
     groups = support.select_genes(
         examined, n_drivers > 0, r_linear, r, parameters.min_r_linear, parameters.min_r
     )
