@@ -1,15 +1,17 @@
 """The quantities that the study printed, computed from its released tables by our kernels.
 
-What was printed stands in `printed` and is not read here.
+What was printed stands in `printed` and is not read here, nor in the claims of drivers and motifs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from zarrbench.errors import SourceError
+from zarrbench.reproduction.driver_claims import driver_claims
+from zarrbench.reproduction.motif_claims import motif_claims
+from zarrbench.reproduction.recomputed import Recomputed
 from zarrbench.reproduction.tables import PublishedTables
 from zarrbench.statistics.correlation import pearson, two_sided_p
 from zarrbench.statistics.fine_mapping import compare_flagged, flag_genes
@@ -19,14 +21,6 @@ from zarrbench.statistics.population import in_gene_set, population_average
 
 # The study's parameters (METHODS sections 0, 9 and 10), none of which its tables hold
 _INDIVIDUALS, _DRAWS, _ALPHA, _CUT, _DECIMALS = 839, 50, 0.05, 0.2, 3
-
-
-@dataclass(frozen=True)
-class Recomputed:
-    """A number from the released tables, and what it rests on."""
-
-    value: float
-    note: str = ""
 
 
 def recompute(tables: PublishedTables) -> dict[str, Recomputed]:
@@ -39,7 +33,7 @@ def recompute(tables: PublishedTables) -> dict[str, Recomputed]:
     """
     parts: tuple[Callable[[PublishedTables], dict[str, Recomputed]], ...] = (
         _correlations, _headline, _released_columns, _gene_set, _predixcan, _population,
-        _fine_mapping, _drivers,
+        _fine_mapping, driver_claims, motif_claims,
     )  # fmt: skip
     return {key: found for part in parts for key, found in part(tables).items()}
 
@@ -193,29 +187,3 @@ def _fine_mapping(tables: PublishedTables) -> dict[str, Recomputed]:
             int(compared.n_flagged_negative), f"{tissue} column"
         )
     return found
-
-
-def _drivers(tables: PublishedTables) -> dict[str, Recomputed]:
-    drivers = tables.drivers.assign(
-        supported=tables.drivers["ism"] * tables.drivers["slope"].fillna(0.0) > 0,
-        unsupported=tables.drivers["ism"] * tables.drivers["slope"].fillna(0.0) < 0,
-    )
-    by_gene = drivers.groupby("gene")
-    number = by_gene.size()
-    examined = number.index.isin(tables.gene_set)
-    passing = (by_gene["r_linear"].first() > _CUT) & examined
-    r = tables.genes["r_track"].reindex(number.index)
-    shares = by_gene[["supported", "unsupported"]].mean()
-    positive, negative = (passing & (sign * r > _CUT) for sign in (1, -1))
-
-    def message(genes: "pd.Series[bool]") -> str:
-        supported, unsupported = 100 * shares[genes].mean()
-        return f"mean share of drivers: {supported:.0f} % supported, {unsupported:.0f} % not"
-
-    return {
-        "percent_single_driver": Recomputed(
-            100 * (number == 1).mean(), f"of {len(number)} genes with a driver"
-        ),
-        "positive_genes": Recomputed(positive.sum(), message(positive)),
-        "negative_genes": Recomputed(negative.sum(), message(negative)),
-    }

@@ -4,7 +4,6 @@ Structure is checked (files, columns, number of rows, ids, ranges); a value that
 released one is read, and shows in the verdicts.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,16 @@ from numpy.typing import NDArray
 
 from zarrbench.delimited import reading_text
 from zarrbench.errors import SourceError
-
-_GENE = re.compile(r"ENSG\d{11}")
-_AGAIN = "fetch the released file again"
+from zarrbench.reproduction.arrays import (
+    AGAIN,
+    GENE,
+    DriverScans,
+    DriverSequences,
+    missing,
+    read_scans,
+    read_sequences,
+    read_test_genes,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,17 @@ class PublishedTables:
         null_sd, t, log10_p, log10_q, r_predixcan, fine_mapped_brain, fine_mapped_cortex (empty
         where there is none).
     drivers
-        Supplementary Table 2, a row a driver: gene, r_linear, ism, slope.
+        Supplementary Table 2, a row a driver: gene, tss, position (1-based), distance (bases from
+        the TSS, along the plus strand), ism, r_linear (of the sum over SNVs with the prediction),
+        r_alone (of the driver by itself), increment (of the running r of r_linear), carriers,
+        percent_carriers, is_main, ism_share (of the largest |ism| of the gene), slope (0 where the
+        SNV does not vary), r_genotype (with expression, NaN there), prediction (of the reference),
+        scan_largest and scan_sd (of the scan about the TSS).
+    motifs
+        Supplementary Table 3, indexed by gene id: position, then reference_s, reference_size_5,
+        _10, _20 and _50 (percent), the distances and values likewise, and the same of variant.
+    tss_scans
+        Indexed by gene id: prediction of the reference, largest and sd of the scan about the TSS.
     gene_set
         Ids of the genes whose drivers the study examined.
     predixcan
@@ -40,14 +56,23 @@ class PublishedTables:
         Indexed by gene id: observed, predicted.
     test_genes
         Ids in the model's held-out regions, repeated as released.
+    scans
+        About the main drivers.
+    sequences, main_sequences
+        Around all drivers, and around the main ones.
     """
 
     genes: pd.DataFrame
     drivers: pd.DataFrame
+    motifs: pd.DataFrame
+    tss_scans: pd.DataFrame
     gene_set: tuple[str, ...]
     predixcan: pd.DataFrame
     population: pd.DataFrame
     test_genes: NDArray[np.str_]
+    scans: DriverScans
+    sequences: DriverSequences
+    main_sequences: DriverSequences
 
 
 Parse = Callable[[str], object]
@@ -58,7 +83,7 @@ def _text(cell: str) -> str:
 
 
 def _gene_id(cell: str) -> str:
-    if not _GENE.fullmatch(cell):
+    if not GENE.fullmatch(cell):
         raise ValueError("a gene id without version")
     return cell
 
@@ -77,6 +102,26 @@ def _number(low: float = -np.inf, high: float = np.inf, missing: bool = False) -
         return value
 
     return parse
+
+
+def _whole(low: int | None = None) -> Parse:
+    def parse(cell: str) -> int:
+        expected = "a whole number" if low is None else f"a whole number from {low}"
+        try:
+            value = int(cell)
+        except ValueError:
+            raise ValueError(expected) from None
+        if low is not None and value < low:
+            raise ValueError(expected)
+        return value
+
+    return parse
+
+
+def _flag(cell: str) -> bool:
+    if cell not in ("True", "False"):
+        raise ValueError("True or False")
+    return cell == "True"
 
 
 @dataclass(frozen=True)
@@ -132,9 +177,80 @@ _SUPPLEMENT_1 = _Layout(
 _SUPPLEMENT_2 = _Layout(
     "SupplementaryTable2.tsv",
     1_091,
-    {"gene": (1, _gene_id), "ism": (9, _VALUE), "r_linear": (10, _R), "slope": (18, _ANY)},
-    {1: "gene_id", 9: "ISM", 10: "SumISMPearsonRtoCAGE,adult,brain", 18: "eQTL"},
+    {
+        "gene": (1, _gene_id),
+        "tss": (6, _whole(1)),
+        "position": (7, _whole(1)),
+        "distance": (8, _whole()),
+        "ism": (9, _VALUE),
+        "r_linear": (10, _R),
+        "r_alone": (11, _R),
+        "increment": (13, _VALUE),
+        "carriers": (14, _whole(0)),
+        "percent_carriers": (15, _number(0, 100)),
+        "is_main": (16, _flag),
+        "ism_share": (17, _number(-1, 1)),
+        "slope": (18, _ANY),
+        "r_genotype": (20, _R),
+        "prediction": (21, _NOT_NEGATIVE),
+        "scan_largest": (22, _NOT_NEGATIVE),
+        "scan_sd": (23, _NOT_NEGATIVE),
+    },
+    {
+        1: "gene_id",
+        6: "tss_hg38",
+        7: "LociDriverhg38",
+        8: "DisttoTSS",
+        9: "ISM",
+        10: "SumISMPearsonRtoCAGE,adult,brain",
+        11: "DriverPearsonRtoCAGE,adult,brain",
+        13: "IncreasedFractionofSumPearonRbyrankedDrivertoCAGE,adult,brain",
+        14: "NIndividualsWithSNV",
+        15: "FractionIndividualsWithSNV",
+        16: "IsMainDriver",
+        17: "ISMFractionofISMmaxinSNV",
+        18: "eQTL",
+        20: "PearsonRGenotypetoObs",
+        21: "RefseqforwardCAGE,adult,brain",
+        22: "MaxISM+-1000TSS",
+        23: "StdISM+-1000ISM",
+    },
     24,
+)
+_MOTIF_COLUMNS = tuple(
+    f"{base}_{name}"
+    for base in ("reference", "variant")
+    for name in ("s", *(f"{one}_{percent}" for one in ("size", "distance", "value")
+                        for percent in (5, 10, 20, 50)))
+)  # fmt: skip
+_SUPPLEMENT_3 = _Layout(
+    "SupplementaryTable3.txt",
+    251,
+    {
+        "gene": (0, _gene_id),
+        "position": (1, _whole(1)),
+        **{name: (place, _VALUE) for place, name in enumerate(_MOTIF_COLUMNS, 2)},
+    },
+    {
+        0: "gene_id",
+        1: "MainDriverLoci",
+        2: "MeanISMatLoci_in_refseq/MaxISM",
+        15: "MeanISMatLoci_in_varseq/MaxISM",
+    },
+    28,
+    " ",
+)
+_TSS_SCANS = _Layout(
+    "tss_attribution_stats.txt",
+    324,
+    {
+        "gene": (0, _gene_id),
+        "prediction": (1, _NOT_NEGATIVE),
+        "largest": (2, _NOT_NEGATIVE),
+        "sd": (3, _NOT_NEGATIVE),
+    },
+    n_columns=4,
+    separator=" ",
 )
 _GENE_SET = _Layout(
     "Prediction_correlationsCageAdultBrainGeneSpecific_CorrelationtoObsRandomNull_tstats_"
@@ -155,7 +271,6 @@ _POPULATION = _Layout(
     {0: "", 1: "mean gene expression", 2: "Enf prediction, Reference, fine-tuned"},
     3,
 )
-_TEST_GENES, _N_TEST_GENES = "enformer_test_set_genes.npy", 5_595
 
 
 def read_published(folder: Path) -> PublishedTables:
@@ -165,15 +280,21 @@ def read_published(folder: Path) -> PublishedTables:
     ------
     SourceError
         If a file is missing, truncated, or not written as released: other columns, another number
-        of rows, text where a number belongs, a correlation beyond 1, a repeated gene.
+        of rows, text where a number belongs, a correlation beyond 1, a repeated gene, an array of
+        another shape.
     """
     return PublishedTables(
         genes=_indexed(folder, _SUPPLEMENT_1),
         drivers=_read(folder, _SUPPLEMENT_2),
+        motifs=_indexed(folder, _SUPPLEMENT_3),
+        tss_scans=_indexed(folder, _TSS_SCANS),
         gene_set=tuple(_indexed(folder, _GENE_SET).index),
         predixcan=_read(folder, _PREDIXCAN),
         population=_indexed(folder, _POPULATION),
-        test_genes=_read_test_genes(folder / _TEST_GENES),
+        test_genes=read_test_genes(folder),
+        scans=read_scans(folder),
+        sequences=read_sequences(folder, main=False),
+        main_sequences=read_sequences(folder, main=True),
     )
 
 
@@ -182,7 +303,7 @@ def _indexed(folder: Path, layout: _Layout) -> pd.DataFrame:
     repeated = table["gene"][table["gene"].duplicated()]
     if len(repeated):
         raise SourceError(
-            f"{folder / layout.file} holds the gene {repeated.iloc[0]} more than once; {_AGAIN}"
+            f"{folder / layout.file} holds the gene {repeated.iloc[0]} more than once; {AGAIN}"
         )
     return table.set_index("gene")
 
@@ -190,13 +311,11 @@ def _indexed(folder: Path, layout: _Layout) -> pd.DataFrame:
 def _read(folder: Path, layout: _Layout) -> pd.DataFrame:
     path = folder / layout.file
     if not path.is_file():
-        raise SourceError(
-            f"{path} is missing; give the folder of the study's released tables with --tables"
-        )
+        raise missing(path)
     with reading_text(path) as handle:
         text = handle.read()
     if not text.endswith("\n"):
-        raise SourceError(f"{path} is truncated: its last line has no end; {_AGAIN}")
+        raise SourceError(f"{path} is truncated: its last line has no end; {AGAIN}")
     lines = [line.rstrip("\r").split(layout.separator) for line in text[:-1].split("\n")]
     first = 0
     if layout.header:
@@ -205,7 +324,7 @@ def _read(folder: Path, layout: _Layout) -> pd.DataFrame:
     if len(lines) - first != layout.rows:
         raise SourceError(
             f"{path} has {len(lines) - first:,} rows, the released file {layout.rows:,}: it is "
-            f"truncated or altered; {_AGAIN}"
+            f"truncated or altered; {AGAIN}"
         )
     return _parsed(path, lines[first:], layout, first + 1)
 
@@ -216,7 +335,7 @@ def _check_header(path: Path, cells: list[str], layout: _Layout) -> None:
             found = repr(cells[place]) if place < len(cells) else f"only {len(cells)} columns"
             raise SourceError(
                 f"{path} should have the column {expected!r} at place {place + 1}, found {found}; "
-                f"{_AGAIN}"
+                f"{AGAIN}"
             )
 
 
@@ -226,7 +345,7 @@ def _parsed(path: Path, rows: Iterable[list[str]], layout: _Layout, first: int) 
         if len(cells) != layout.n_columns:
             raise SourceError(
                 f"{path}, line {line} has {len(cells)} columns, expected {layout.n_columns}: it is "
-                f"truncated or altered; {_AGAIN}"
+                f"truncated or altered; {AGAIN}"
             )
         for name, (place, parse) in layout.columns.items():
             try:
@@ -234,28 +353,6 @@ def _parsed(path: Path, rows: Iterable[list[str]], layout: _Layout, first: int) 
             except ValueError as error:
                 raise SourceError(
                     f"{path}, line {line}, column {place + 1}: expected {error}, found "
-                    f"{cells[place]!r:.40}; {_AGAIN}"
+                    f"{cells[place]!r:.40}; {AGAIN}"
                 ) from error
     return pd.DataFrame(values)
-
-
-def _read_test_genes(path: Path) -> NDArray[np.str_]:
-    try:
-        ids = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise SourceError(
-            f"{path} is missing; give the folder of the study's released tables with --tables"
-        ) from None
-    except (OSError, ValueError, EOFError) as error:
-        raise SourceError(
-            f"{path} is truncated or no array of text: {' '.join(str(error).split())}; {_AGAIN}"
-        ) from error
-    if not isinstance(ids, np.ndarray) or ids.dtype.kind != "U" or ids.shape != (_N_TEST_GENES,):
-        found = getattr(ids, "shape", "several arrays"), getattr(ids, "dtype", "")
-        raise SourceError(
-            f"{path} should hold {_N_TEST_GENES:,} gene ids, found {found[0]} {found[1]}; {_AGAIN}"
-        )
-    strange = [one for one in ids.tolist() if not _GENE.fullmatch(one)]
-    if strange:
-        raise SourceError(f"{path} holds {strange[0]!r:.40}, which is no gene id; {_AGAIN}")
-    return ids

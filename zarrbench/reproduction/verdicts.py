@@ -10,8 +10,9 @@ from typing import get_args
 import numpy as np
 
 from zarrbench.errors import NotReproducedError
-from zarrbench.reproduction.claims import Recomputed, recompute
+from zarrbench.reproduction.claims import recompute
 from zarrbench.reproduction.printed import PRINTED, Printed, Verdict
+from zarrbench.reproduction.recomputed import Recomputed
 from zarrbench.reproduction.tables import read_published
 
 _COLUMNS = ("quantity", "printed", "recomputed", "verdict", "note")

@@ -90,8 +90,10 @@ def profile(scan: ArrayLike, norm: ArrayLike, alternatives: int = 3) -> NDArray[
         raise RecipeError(f"alternatives cannot be {alternatives!r}; use 3 or 4")
     effects = np.asarray(scan, np.float64)
     if effects.ndim < 2 or effects.shape[-1] != 4:
-        raise ValueError(f"a scan has shape (..., position, 4), found {effects.shape}")
+        raise ValueError(f"scans have the shape (..., position, 4), found {effects.shape}")
     divisor = np.asarray(norm, np.float64)
+    if divisor.shape != effects.shape[:-2]:
+        raise ValueError(f"scans of shape {effects.shape} and norms of {divisor.shape} do not fit")
     divisor = np.where((divisor > 0) & np.isfinite(divisor), divisor, np.nan)
     return -effects.sum(axis=-1) / alternatives / divisor[..., np.newaxis]
 
