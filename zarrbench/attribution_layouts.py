@@ -122,6 +122,58 @@ DRIVERS = Layout(
     },
 )
 
+MOTIFS = Layout(
+    "motifs",
+    1,
+    {
+        **GENE_COORDINATES,
+        "position": Variable(("gene",), "int", "main driver, position as in the VCF, 1-based"),
+        "other_allele": Variable(("gene",), "string", "base of the reference there"),
+        "effect_allele": Variable(("gene",), "string", "alternative base"),
+        "support": Variable(("gene",), "int", "1 supported, -1 unsupported, 0 neutral"),
+        "gene_reason": Variable(
+            ("gene",), "string", "why the gene has no scans; empty if it has them"
+        ),
+        "base": Variable(
+            ("base",), "string", "which allele of the driver the scanned sequence has"
+        ),
+        "offset": Variable(("offset",), "int", "position - driver, along the forward strand"),
+        "tss_offset": Variable(("tss_offset",), "int", "position - TSS, along the forward strand"),
+        "allele": Variable(("allele",), "string", "base put in, on the forward strand"),
+        "sequence": Variable(("gene",), "string", "reference bases around the driver"),
+        "driver_scan": Variable(
+            ("gene", "base", "offset", "allele"),
+            "float",
+            "readout with the base put in, less that of the scanned sequence; 0 at the base there",
+        ),
+        "tss_scan": Variable(
+            ("gene", "tss_offset", "allele"), "float", "the same of the reference around the TSS"
+        ),
+        "reference_prediction": Variable(("gene",), "float", "readout for the reference"),
+        "tss_largest": Variable(("gene",), "float", "largest magnitude of the scan of the TSS"),
+        "tss_sd": Variable(("gene",), "float", "its standard deviation, without the zeros"),
+        "threshold": Variable(("threshold",), "float", "share of the norm"),
+        "effect": Variable(
+            ("gene", "base"), "float", "minus the mean effect of other bases, over the norm"
+        ),
+        "run_length": Variable(
+            ("gene", "base", "threshold"), "float", "bases of the run of one sign at the driver"
+        ),
+        "run_distance": Variable(
+            ("gene", "base", "threshold"), "float", "bases to the nearest position that reaches it"
+        ),
+        "value": Variable(("gene", "base", "threshold"), "float", "effect there, over the norm"),
+        "driver_gene": Variable(("driver",), "string", "gene id of each driver of these genes"),
+        "driver_position": Variable(("driver",), "int", "position as in the VCF, 1-based"),
+        "driver_support": Variable(("driver",), "int", "1, -1 or 0, as above"),
+        "cluster": Variable(
+            ("base", "driver"),
+            "int",
+            "cluster of the 13 bases around it, the largest first; -1 = they leave the contig",
+        ),
+    },
+)
+
 SENSITIVITY = Layout(
     "sensitivity",
     1,

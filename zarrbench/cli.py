@@ -79,6 +79,7 @@ def run(
         drivers,
         gene_table,
         genotype_quality,
+        motifs,
         population,
         predict,
         predixcan,
@@ -105,6 +106,8 @@ def run(
         outcome["genotype_quality"] = genotype_quality.summary(quality.load())
     if "drivers" in timings:
         outcome["drivers"] = drivers.summary(open_dataset(workspace.drivers, DRIVERS).load())
+    if "motifs" in timings:
+        outcome["motifs"] = motifs.headline(workspace)
     if "population" in timings:
         found = open_dataset(workspace.population, POPULATION).load()
         outcome["population"] = population.summary(found)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from zarrbench.attribution_parameters import Attributions, Drivers, Sensitivity
+from zarrbench.attribution_parameters import Attributions, Drivers, Motifs, Sensitivity
 from zarrbench.errors import RecipeError
 from zarrbench.models.protocol import ModelRecipe, Track, parse_model
 from zarrbench.parameters import (
@@ -33,6 +33,7 @@ STAGES: dict[str, type[Any]] = {
     "statistics": Statistics,
     "attributions": Attributions,
     "drivers": Drivers,
+    "motifs": Motifs,
     "population": Population,
     "track_weights": WeightedTracks,
     "eqtl": Eqtl,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zarrbench.attributions.worker import Arrays, AttributionJob, Mutants, readouts
-from zarrbench.genome.bases import OTHER
+from zarrbench.genome.bases import LETTERS, OTHER
 from zarrbench.genome.coordinates import Window, from_one_based
 from zarrbench.haplotypes.mutants import saturated
 from zarrbench.models.protocol import Model
@@ -44,8 +44,13 @@ class ScanTask:
     tss_flank: int
 
     @property
+    def name(self) -> str:
+        """Of its part: another driver of the gene has another."""
+        return f"{self.gene}_{self.position}_{LETTERS[self.alternative]}"
+
+    @property
     def key(self) -> tuple[str, int]:
-        return self.gene, 0
+        return self.name, 0
 
     def mutants(self, job: AttributionJob) -> Mutants:
         """As `zarrbench.attributions.worker.PartTask.mutants`.

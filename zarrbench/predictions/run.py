@@ -145,7 +145,7 @@ def run_tasks(
     client : Client
     steps : sequence of (function, amount of the slot)
     tasks : iterable
-        Each has a `gene` and a `key`: gene and block.
+        Each has a `key`: gene and block.
     job : object
         What all tasks share.
     slot : str
@@ -176,7 +176,7 @@ def run_tasks(
         if sum(strange) == _STRANGE:
             raise ClusterError(
                 f"{_STRANGE} of the last {len(strange)} genes failed with what seems no fault "
-                f"of theirs, the last {task.gene}: {result.error}; mend the worker, device or "
+                f"of theirs, the last {task.key[0]}: {result.error}; mend the worker, device or "
                 f"model that it comes from, then run again with --retry-failed"
             )
 

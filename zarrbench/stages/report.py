@@ -26,6 +26,8 @@ from zarrbench.stages.gene_table import standing_gene_table
 from zarrbench.stages.gene_table import summary as gene_table_summary
 from zarrbench.stages.genotype_quality import standing_quality, warnings_of
 from zarrbench.stages.genotype_quality import summary as genotype_summary
+from zarrbench.stages.motifs import headline as motifs_headline
+from zarrbench.stages.motifs import standing_motifs
 from zarrbench.stages.population import standing_population
 from zarrbench.stages.population import summary as population_summary
 from zarrbench.stages.sensitivity import standing_sensitivity
@@ -40,6 +42,7 @@ from zarrbench.storage import get, write_text
 _TITLES = {
     "attributions": "Attributions",
     "drivers": "Drivers",
+    "motifs": "Motifs of main drivers",
     "sensitivity": "Other choices",
     "genotype_quality": "Genotype quality",
     "population": "Across genes: reference prediction against mean expression",
@@ -221,6 +224,7 @@ def _standing(workspace: Workspace, names: Sequence[str]) -> dict[str, xr.Datase
         "genotype_quality": lambda: standing_quality(workspace),
         "attributions": lambda: standing_attributions(workspace),
         "drivers": lambda: standing_drivers(workspace),
+        "motifs": lambda: standing_motifs(workspace),
         "sensitivity": lambda: standing_sensitivity(workspace),
         "population": lambda: standing_population(workspace, names),
         "track_weights": lambda: standing_weights(workspace, names),
@@ -249,6 +253,8 @@ def _of_stages(
         }
     if "drivers" in standing:
         found[_TITLES["drivers"]] = _flat(drivers_summary(standing["drivers"]))
+    if "motifs" in standing:
+        found[_TITLES["motifs"]] = _flat(motifs_headline(workspace))
     if "sensitivity" in standing:
         found[_TITLES["sensitivity"]] = _flat(sensitivity_summary(standing["sensitivity"]))
     if "population" in standing:

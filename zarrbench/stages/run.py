@@ -19,6 +19,7 @@ from zarrbench.stages.eqtl import run_eqtl
 from zarrbench.stages.expression import run_expression
 from zarrbench.stages.gene_table import run_gene_table
 from zarrbench.stages.genotype_quality import run_genotype_quality
+from zarrbench.stages.motifs import run_motifs
 from zarrbench.stages.population import run_population
 from zarrbench.stages.predict import refuse_failed, run_predict
 from zarrbench.stages.predixcan import run_predixcan
@@ -60,6 +61,10 @@ def _attributions(run: Running) -> None:
     run.filled.append(filled)
 
 
+def _motifs(run: Running) -> None:
+    run.filled.append(run_motifs(run.workspace, run.client, run.slot, run.retry_failed))
+
+
 def _sensitivity(run: Running) -> None:
     filled = run_sensitivity(run.workspace, run.client, run.slot, run.retry_failed)
     run.filled += [] if filled is None else [filled]
@@ -72,6 +77,7 @@ _RUNNERS: dict[str, Callable[[Running], object]] = {
     "statistics": lambda run: run_statistics(run.workspace, run.client, run.limit),
     "attributions": _attributions,
     "drivers": lambda run: run_drivers(run.workspace, run.client),
+    "motifs": _motifs,
     "population": lambda run: run_population(run.workspace, run.limit),
     "track_weights": lambda run: run_track_weights(run.workspace, run.limit),
     "eqtl": lambda run: run_eqtl(run.workspace),

@@ -126,6 +126,19 @@ class Workspace:
         return self.folder / "concordance.parquet"
 
     @property
+    def motifs(self) -> Place:
+        return self.folder / "motifs.zarr"
+
+    @property
+    def motif_tables(self) -> tuple[Place, Place]:
+        """Tables of main drivers, in the form of the study, and of clusters."""
+        return self.folder / "motifs.tsv", self.folder / "clusters.tsv"
+
+    def cluster_motifs(self, base: str) -> Place:
+        """Motifs of the clusters of sequences with either allele, for MEME."""
+        return self.folder / f"clusters_{base}.meme"
+
+    @property
     def sensitivity(self) -> Place:
         return self.folder / "sensitivity.zarr"
 
