@@ -64,9 +64,10 @@ def refused(path: Path) -> str:
 def test_packaged_pipelines(name: str) -> None:
     recipe = load_pipeline(recipes.find("pipelines", name))
     assert recipe.name == name
-    ours = ["genotype_quality", "population"] if name == "geuvadis_chr22" else []
+    ours = ["genotype_quality", "motifs", "population"] if name == "geuvadis_chr22" else []
     stages = [stage for stage in recipe.stages if stage not in ours]
-    assert stages == ["predict", "statistics", "eqtl", "report"]
+    why = ["attributions", "drivers"]
+    assert stages == ["predict", "statistics", *why, "eqtl", "sensitivity", "report"]
     assert set(ours) < set(recipe.stages)
     assert recipe.stores_file == recipes.find("stores", name)
 

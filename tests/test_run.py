@@ -43,6 +43,35 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
+def test_drivers_are_those_planted(undisturbed: Path) -> None:
+    """One causal SNV a gene (heritability 0.35), 24 of the right sign, 10 wrong, 6 without effect.
+
+    That it is supported or not is as planted; without an effect on expression it may be either.
+    """
+    truth = pd.read_csv(undisturbed / "stores/synthetic/sources/truth.tsv", sep="\t")
+    drivers = pd.read_csv(undisturbed / "synthetic/drivers.tsv", sep="\t")
+    planted = set(zip(truth.gene_id, truth.position, strict=True))
+    for column in ("is_driver", "is_backward_driver"):
+        rows = drivers[drivers[column]]
+        found = set(zip(rows.gene_id, rows.variant_position, strict=True))
+        assert len(found & planted) / len(found) >= 0.95
+        assert len(found & planted) / len(planted) >= 0.95
+    main = drivers[drivers.is_main].merge(
+        truth, left_on=["gene_id", "variant_position"], right_on=["gene_id", "position"]
+    )
+    assert (main.other_allele == main.ref).all()
+    assert (main.effect_allele == main.alt).all()
+    assert (np.sign(main.ism) == main.model_sign).all()
+    effect = main[main.planted_sign != 0]
+    assert len(effect) >= 33
+    assert (effect.support == effect.planted_sign).all()
+    concordance = pd.read_parquet(undisturbed / "synthetic/concordance.parquet")
+    assert len(concordance) > 1000
+    # gradients of a network with a threshold: the same variants, as far as both see them
+    seen = concordance[(concordance.ism != 0) & (concordance.gradient != 0)]
+    assert (np.sign(seen.ism) == np.sign(seen.gradient)).mean() > 0.95
+
+
 @pytest.fixture
 def built(undisturbed: Path, tmp_path: Path) -> Path:
     """A data folder with the stores of the demo and no results."""

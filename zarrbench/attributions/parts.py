@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zarrbench import ledger
-from zarrbench.checksums import checksum
+from zarrbench.checksums import Damage, checksum, damages
 from zarrbench.errors import RecipeError, SourceError
 from zarrbench.provenance import differences, fingerprint
 from zarrbench.remote import Place
@@ -115,3 +115,17 @@ def failed_parts(store: Place, recipe: Mapping[str, Any]) -> dict[str, ledger.En
     done = finished_parts(store, recipe)
     latest = ledger.entries(ledger.ledger_of(store), fingerprint(recipe), "latest")
     return {g: e for (g, _), e in latest.items() if e.state == "failed" and g not in done}
+
+
+def verify_parts(store: Place) -> tuple[int, list[Damage]]:
+    """Compare every part of a store with its checksum in the ledger; return how many, and damage.
+
+    There may be none.
+    """
+    expected = {
+        key: [value]
+        for entry in ledger.entries(ledger.ledger_of(store)).values()
+        if entry.state == "done"
+        for key, value in entry.checksums.items()
+    }
+    return len(expected), damages(parts_of(store), expected) if expected else []

@@ -35,7 +35,7 @@ def support_against_r(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
     table = table[table["group"] != 0].reset_index(drop=True)
     labelled(ax, "r across people", "share of drivers supported")
     if table.empty:
-        say(ax, "no significant gene has drivers that can be compared")
+        say(ax, "no examined gene has drivers that can be compared")
         return table
     for label, colour, sign in _GROUPS:
         here = table[table["group"] == sign]
@@ -85,6 +85,7 @@ def slope_against_attribution(variants: pd.DataFrame, ax: Axes) -> pd.DataFrame:
     ax.axvline(0, color=NEUTRAL, linewidth=0.8, zorder=0)
     points = ax.scatter(table["ism"], table["slope"], 14, table["carrier_frequency"],
                         cmap="Blues", vmin=-0.25, vmax=1, linewidths=0, zorder=2)  # fmt: skip
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     drivers = table[table["is_driver"]]
     ax.scatter(drivers["ism"], drivers["slope"], 60 * (1 + 2 * drivers["increment"].clip(0, 1)),
                facecolors="none", edgecolors=CUT, linewidths=1.2, zorder=3)  # fmt: skip
@@ -128,7 +129,7 @@ def driver_distances(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
     )
     labelled(ax, "bases from the TSS, forward strand", "drivers")
     if not here.any():
-        say(ax, "no significant gene has a driver")
+        say(ax, "no examined gene has a driver")
         return bars
     for name, label, colour in (
         ("drivers", "driver", NEUTRAL),
@@ -157,9 +158,9 @@ def drivers_per_gene(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
     number = np.minimum(table["n_drivers"].to_numpy(), MOST_DRIVERS + 1)
     bars = pd.DataFrame({"drivers": np.arange(MOST_DRIVERS + 2)})
     bottom = np.zeros(len(bars), dtype=int)
-    labelled(ax, "drivers of a gene", "significant genes")
+    labelled(ax, "drivers of a gene", "examined genes")
     if table.empty:
-        say(ax, "no gene is significant with an |r| that counts")
+        say(ax, "no gene is examined: none is significant with an |r| that counts")
     for name, (label, colour, sign) in zip(("positive", "negative"), _GROUPS, strict=True):
         here = number[(np.sign(table["r"]) == sign).to_numpy()]
         bars[name] = np.bincount(here, minlength=len(bars))

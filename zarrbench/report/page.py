@@ -168,13 +168,13 @@ _DRIVER_FIGURES = (
     (
         driver_figures.support_against_r,
         "Share of supported drivers against r, one point a gene",
-        "Each point is a significant gene whose drivers can be compared. A driver is supported if "
-        "expression rises with the allele that raises the prediction. Dotted: means of the groups.",
+        "Each point is an examined gene with drivers. A driver is supported if expression rises "
+        "with the allele that raises the prediction. Dotted: means of the groups.",
     ),
     (
         driver_figures.drivers_per_gene,
         "Histogram of the number of drivers of a gene",
-        "How many variants make the prediction of a significant gene; 21 stands for more.",
+        "How many variants make the prediction of an examined gene; 21 stands for more.",
     ),
     (
         driver_figures.driver_distances,

@@ -17,16 +17,20 @@ from zarrbench.attributions.store import assembled, open_attributions
 from zarrbench.attributions.worker import AttributionJob, probe_gradient
 from zarrbench.errors import RecipeError, SourceError
 from zarrbench.genome.coordinates import Window
+from zarrbench.models.protocol import EstimatedRecipe
 from zarrbench.parameters import Statistics
 from zarrbench.pipeline import check_track
 from zarrbench.predictions.plan import Predict, window_of
-from zarrbench.predictions.readouts import Readout
+from zarrbench.predictions.readouts import Readout, asked_bins
 from zarrbench.predictions.run import Filled
 from zarrbench.predictions.worker import warm_up
 from zarrbench.provenance import fingerprint, installed, plain
 from zarrbench.remote import Place
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import exists, open_dataset, write_dataset
+
+# Genes of which a dry run counts SNVs
+_SAMPLED = 5
 
 
 def run_attributions(
@@ -51,15 +55,7 @@ def run_attributions(
     recipe = attribution_recipe(workspace)
     job = attribution_job(workspace, workspace.attributions, recipe)
     genes = workspace.plan.genes.isel(gene=slice(limit))
-    tasks = [
-        GeneTask(
-            str(gene),
-            attributed_window(workspace, genes.isel(gene=row)),
-            parameters.gradients,
-            parameters.profiles,
-        )
-        for row, gene in enumerate(genes["gene"].values)
-    ]
+    tasks = gene_tasks(workspace, limit)
     warm = partial(probe_gradient, gene=tasks[0].gene) if parameters.gradients else warm_up
     filled = fill_parts(job, recipe, tasks, client, slot, retry_failed, warm=warm)
     reasons = {gene: f"it failed: {error}" for (gene, _), error in filled.failed.items()}
@@ -90,6 +86,21 @@ def run_attributions(
     return filled
 
 
+def gene_tasks(workspace: Workspace, limit: int | None = None) -> list[GeneTask]:
+    """Return the tasks of all genes, or of the first `limit`."""
+    parameters = workspace.recipe.stage(Attributions)
+    genes = workspace.plan.genes.isel(gene=slice(limit))
+    return [
+        GeneTask(
+            str(gene),
+            attributed_window(workspace, genes.isel(gene=row)),
+            parameters.gradients,
+            parameters.profiles,
+        )
+        for row, gene in enumerate(genes["gene"].values)
+    ]
+
+
 def standing_attributions(workspace: Workspace) -> xr.Dataset | None:
     """Return what the stage wrote, lazily; None if it was made with another recipe, or not at all.
 
@@ -113,6 +124,34 @@ def summary(found: xr.Dataset) -> dict[str, int]:
         "genes_without_attributions": int((reasons != "").sum()),
         "SNVs": found.sizes["variant"],
         "SNVs_without_attribution": undefined,
+    }
+
+
+def estimated(workspace: Workspace, limit: int | None = None) -> dict[str, Any]:
+    """Return what ``--dry-run`` says of the stage: sequences and floating point operations to do.
+
+    Scaled up from a few of the genes (of the first `limit`) that are not done.
+    """
+    recipe = attribution_recipe(workspace)
+    job = attribution_job(workspace, workspace.attributions, recipe)
+    tasks = gene_tasks(workspace, limit)
+    done = finished_parts(workspace.attributions, recipe)
+    todo = [task for task in tasks if task.gene not in done]
+    sample = todo[:: max(1, len(todo) // _SAMPLED)][:_SAMPLED]
+    sequences, operations = 0, 0.0
+    model = workspace.model.recipe
+    n_bins = len(asked_bins([job.readout], workspace.plan.spec.bins))
+    for task in sample:
+        [window] = task.mutants(job).inputs
+        sequences += window.personal.n_rows
+        if isinstance(model, EstimatedRecipe):
+            operations += model.estimate(window.personal, n_bins, len(job.tracks)).shared
+    scale = len(todo) / max(1, len(sample))
+    petaflop = float(f"{operations * scale / 1e15:.3g}")
+    return {
+        "attribution_genes_to_do": len(todo),
+        "attribution_sequences": round(sequences * scale),
+        **({"attribution_petaflop": petaflop} if operations else {}),
     }
 
 

@@ -14,6 +14,7 @@ from zarrbench.predictions.extension import check_extension, extend_cube, finish
 from zarrbench.predictions.plan import Task
 from zarrbench.predictions.run import Filled, fill_cube
 from zarrbench.provenance import installed
+from zarrbench.stages.attributions import estimated
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import exists, write_text
 
@@ -106,6 +107,7 @@ def dry_run(workspace: Workspace, limit: int | None = None, extend: bool = False
         "cube_files": size["files"],
         **estimate(plan, workspace.job, todo).shown(),
         **_at_the_rate_of(done.values(), todo),
+        **(estimated(workspace, limit) if "attributions" in workspace.recipe.stages else {}),
         "results": str(workspace.folder),
     }
 

@@ -67,6 +67,12 @@ def _results(workspace: Workspace) -> list[Place]:
     if workspace.adjusts_expression:
         found.append(workspace.adjusted)
     found += [workspace.statistics, workspace.gene_table, workspace.report]
+    if "attributions" in stages:
+        found.append(workspace.attributions)
+    if "drivers" in stages:
+        found += [workspace.drivers, workspace.drivers_table, workspace.concordance]
+    if "motifs" in stages:
+        found += [workspace.motifs, *workspace.motif_tables]
     if "population" in stages:
         found += [workspace.population, workspace.population_table]
     if "track_weights" in stages:
@@ -77,6 +83,8 @@ def _results(workspace: Workspace) -> list[Place]:
         found += [workspace.predixcan, workspace.predixcan_table]
     if "gene_table" in stages:
         found += [workspace.study_table, workspace.study_table_text]
+    if "sensitivity" in stages:
+        found += [workspace.sensitivity, workspace.sensitivity_table]
     return found
 
 

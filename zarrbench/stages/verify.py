@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from zarrbench.attributions.parts import parts_of, verify_parts
 from zarrbench.errors import DamagedStoreError
 from zarrbench.predictions.verification import verify_cube
 from zarrbench.stages.workspace import Workspace
@@ -11,7 +12,7 @@ from zarrbench.stores import StoreFamily
 
 
 def verify(stores: StoreFamily, workspace: Workspace | None = None) -> dict[str, Any]:
-    """Read every byte of the stores, and of the cube of a pipeline that has one.
+    """Read every byte of the stores, and of cube and parts of a pipeline that has them.
 
     Returns
     -------
@@ -24,6 +25,10 @@ def verify(stores: StoreFamily, workspace: Workspace | None = None) -> dict[str,
         n_of_cube, of_cube = verify_cube(workspace.cube)
         n_objects += n_of_cube
         damaged |= {f"{workspace.cube.name}/{d.key}": d.described for d in of_cube}
+    for store in () if workspace is None else (workspace.attributions, workspace.motifs):
+        n_of_parts, of_parts = verify_parts(store)
+        n_objects += n_of_parts
+        damaged |= {f"{parts_of(store).name}/{d.key}": d.what for d in of_parts}
     return {"objects": n_objects, "damaged": damaged}
 
 
