@@ -23,7 +23,8 @@ def _table(tables: PublishedTables) -> dict[str, Recomputed]:
     drivers = tables.drivers
     distance = drivers["position"] - drivers["tss"]
     percent = 100 * drivers["carriers"] / _SEQUENCED
-    largest = drivers.groupby("gene")["increment"].transform("max") == drivers["increment"]
+    increments = drivers.groupby("gene")["increment"]
+    largest = increments.transform("max") == drivers["increment"]
     main = drivers["is_main"]
     scans = tables.tss_scans.reindex(drivers["gene"])
     summaries = drivers[["prediction", "scan_largest", "scan_sd"]].to_numpy() == scans.to_numpy()
@@ -31,8 +32,8 @@ def _table(tables: PublishedTables) -> dict[str, Recomputed]:
     return {
         "main_driver_increment": Recomputed(
             (main & largest).sum(),
-            f"of {main.sum()} main drivers of {drivers['gene'][main].nunique()} genes; equal at "
-            f"two decimals in another driver of {(largest & ~main).sum()}",
+            f"of {main.sum()}, among them {(increments.size() == 1).sum()} without another driver "
+            f"of the gene and {(largest & ~main).sum()} with one whose increment rounds to the same",
         ),
         "driver_distance": Recomputed((distance == drivers["distance"]).sum(), "position - TSS"),
         "driver_carriers": Recomputed(
