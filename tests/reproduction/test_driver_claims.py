@@ -66,7 +66,7 @@ def test_main_drivers_have_the_largest_increment(
     for _, own in drivers.groupby("gene_id"):
         assert own.loc[own["IsMainDriver"], INCREMENT].tolist() == [own[INCREMENT].max()]
     assert found["main_driver_increment"].value == drivers["gene_id"].nunique()
-    assert "80 without another driver" in found["main_driver_increment"].note
+    assert "80 are the only driver of their gene, 1 has" in found["main_driver_increment"].note
 
 
 def test_a_row_that_does_not_hold_is_not_counted(

@@ -27,13 +27,14 @@ def _table(tables: PublishedTables) -> dict[str, Recomputed]:
     largest = increments.transform("max") == drivers["increment"]
     main = drivers["is_main"]
     scans = tables.tss_scans.reindex(drivers["gene"])
-    summaries = drivers[["prediction", "scan_largest", "scan_sd"]].to_numpy() == scans.to_numpy()
+    equal = drivers[["prediction", "scan_largest", "scan_sd"]].to_numpy() == scans.to_numpy()
+    agreeing = pd.Series(equal.all(axis=1), drivers.index).groupby(drivers["gene"]).all()
     constant = drivers["r_genotype"].isna()
     return {
         "main_driver_increment": Recomputed(
             (main & largest).sum(),
-            f"of {main.sum()}, among them {(increments.size() == 1).sum()} without another driver "
-            f"of the gene and {(largest & ~main).sum()} with one whose increment rounds to the same",
+            f"of {main.sum()}; {(increments.size() == 1).sum()} are the only driver of their gene, "
+            f"{(largest & ~main).sum()} has a rival whose increment rounds to the same",
         ),
         "driver_distance": Recomputed((distance == drivers["distance"]).sum(), "position - TSS"),
         "driver_carriers": Recomputed(
@@ -41,7 +42,7 @@ def _table(tables: PublishedTables) -> dict[str, Recomputed]:
             f"of {_SEQUENCED:,} people, to the released decimal",
         ),
         "driver_scan": Recomputed(
-            drivers["gene"][summaries.all(axis=1)].nunique(),
+            agreeing.sum(),
             "prediction, maximum and standard deviation are those of the table of scans",
         ),
         "driver_constant": Recomputed(
