@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zarrbench.errors import NotReproducedError
-from zarrbench.reproduction.claims import Recomputed
 from zarrbench.reproduction.printed import Printed
+from zarrbench.reproduction.recomputed import Recomputed
 from zarrbench.reproduction.verdicts import (
     Row,
     as_json,
@@ -132,6 +132,13 @@ def test_nan_is_null_in_json() -> None:
          "set0.2.list", "ENSG00000005156", "ENSG00000005157", {"gene_set_difference"}),
         ("SupplementaryTable2.tsv", r"^(STPG1\t(?:[^\t]*\t){9})0.97", r"\g<1>0.17",
          {"negative_genes"}),
+        ("SupplementaryTable2.tsv", r"(\t1.04261\t.*\t)0.67\t", r"\g<1>0.31\t",
+         {"main_driver_increment"}),
+        ("SupplementaryTable2.tsv", "\t-0.99268\t", "\t0.99268\t",
+         {"supported_main (negative)", "main_driver_ism"}),
+        ("SupplementaryTable3.txt", "-0.0527815329004", "-0.0527815329104", {"motif_rows"}),
+        ("tss_attribution_stats.txt", "0.0850742757320404", "0.0850742757320405",
+         {"driver_scan"}),
     ],
 )  # fmt: skip
 def test_a_changed_value_changes_the_verdict(

@@ -167,12 +167,14 @@ def read_scans(folder: Path) -> DriverScans:
             f"{len(reference)} and {len(variant)}: it is truncated or altered; {AGAIN}"
         )
     keys = sorted(reference)
-    scans = [[one[key] for key in keys] for one in (reference, variant)]
-    attributions = [np.stack([attribution for attribution, _ in one]) for one in scans]
-    codes = [np.stack([sequence for _, sequence in one]) for one in scans]
-    gene = np.array([gene for gene, _ in keys])
-    position = np.array([position for _, position in keys], np.int64)
-    return DriverScans(gene, position, *attributions, *codes)
+    return DriverScans(
+        gene=np.array([key[0] for key in keys]),
+        position=np.array([key[1] for key in keys], np.int64),
+        reference=np.stack([reference[key][0] for key in keys]),
+        variant=np.stack([variant[key][0] for key in keys]),
+        reference_codes=np.stack([reference[key][1] for key in keys]),
+        variant_codes=np.stack([variant[key][1] for key in keys]),
+    )
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:

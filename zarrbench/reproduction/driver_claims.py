@@ -23,16 +23,18 @@ def _table(tables: PublishedTables) -> dict[str, Recomputed]:
     drivers = tables.drivers
     distance = drivers["position"] - drivers["tss"]
     percent = 100 * drivers["carriers"] / _SEQUENCED
-    largest = drivers.groupby("gene")["increment"].transform("max") == drivers["increment"]
+    increments = drivers.groupby("gene")["increment"]
+    largest = increments.transform("max") == drivers["increment"]
     main = drivers["is_main"]
     scans = tables.tss_scans.reindex(drivers["gene"])
-    summaries = drivers[["prediction", "scan_largest", "scan_sd"]].to_numpy() == scans.to_numpy()
+    equal = drivers[["prediction", "scan_largest", "scan_sd"]].to_numpy() == scans.to_numpy()
+    agreeing = pd.Series(equal.all(axis=1), drivers.index).groupby(drivers["gene"]).all()
     constant = drivers["r_genotype"].isna()
     return {
         "main_driver_increment": Recomputed(
             (main & largest).sum(),
-            f"of {main.sum()} main drivers of {drivers['gene'][main].nunique()} genes; equal at "
-            f"two decimals in another driver of {(largest & ~main).sum()}",
+            f"of {main.sum()}; {(increments.size() == 1).sum()} are the only driver of their gene, "
+            f"{(largest & ~main).sum()} has a rival whose increment rounds to the same",
         ),
         "driver_distance": Recomputed((distance == drivers["distance"]).sum(), "position - TSS"),
         "driver_carriers": Recomputed(
@@ -40,7 +42,7 @@ def _table(tables: PublishedTables) -> dict[str, Recomputed]:
             f"of {_SEQUENCED:,} people, to the released decimal",
         ),
         "driver_scan": Recomputed(
-            drivers["gene"][summaries.all(axis=1)].nunique(),
+            agreeing.sum(),
             "prediction, maximum and standard deviation are those of the table of scans",
         ),
         "driver_constant": Recomputed(

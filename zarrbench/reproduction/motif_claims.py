@@ -101,9 +101,12 @@ def _clusters(tables: PublishedTables) -> dict[str, Recomputed]:
             tested = enrichment(labels, unsupported)
             p = np.minimum(tested.p_more, tested.p_fewer)
             passing += int((p <= _ALPHA / max(len(p), 1)).sum())
-            said.append(f"{base} base {len(p)}, smallest p {p.min(initial=1.0):.3f}")
+            said.append(
+                f"{base} base {len(p)}, the largest of {tested.size.max(initial=0)}, smallest p "
+                f"{p.min(initial=1.0):.3f}"
+            )
         found[f"enriched_clusters ({name})"] = Recomputed(
             passing, f"of clusters with one of {known.sum():,} drivers of known sign: "
-            + ", ".join(said)
+            + "; ".join(said)
         )  # fmt: skip
     return found
