@@ -15,6 +15,8 @@ _PUBLIC = {
     "personal_sequences": "zarrbench.personal",
     "open_cube": "zarrbench.predictions.cube",
     "open_eqtl": "zarrbench.statistics.eqtl",
+    "open_attributions": "zarrbench.attributions.store",
+    "read_concordance": "zarrbench.stages.gene_drivers",
     "sel_gene": "zarrbench.genome.genes",
     "sel_track": "zarrbench.predictions.cube",
     "ZarrbenchError": "zarrbench.errors",

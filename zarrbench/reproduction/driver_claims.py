@@ -5,10 +5,17 @@ import pandas as pd
 
 from zarrbench.reproduction.recomputed import Recomputed
 from zarrbench.reproduction.tables import PublishedTables
+from zarrbench.statistics.support import (
+    driver_counts,
+    fractions,
+    main_driver_support,
+    select_genes,
+    sign_support,
+)
 
-# The study's parameters: r of a gene that is well predicted, how few drivers are few, and the
-# people sequenced, who are more than those with expression
-_CUT, _FEW, _SEQUENCED = 0.2, 5, 1161
+# The study's parameters: r of a gene that is well predicted, and the people sequenced, who are more
+# than those with expression
+_CUT, _SEQUENCED = 0.2, 1161
 # Half a unit of the one decimal of percentages, and what float64 adds
 _HALF_TENTH = 0.5 * 10.0**-1 + 1e-9
 
@@ -53,38 +60,44 @@ def _table(tables: PublishedTables) -> dict[str, Recomputed]:
 
 
 def _numbers(tables: PublishedTables) -> dict[str, Recomputed]:
-    number = tables.drivers.groupby("gene").size()
-    examined = len(tables.gene_set)
-
-    def share(genes: "pd.Series[bool]") -> Recomputed:
-        of_examined = 100 * genes.sum() / examined if examined else np.nan
-        return Recomputed(
-            100 * genes.mean(),
-            f"{genes.sum()} of {len(genes)} genes with a driver; {of_examined:.1f} % of the "
-            f"{examined} examined",
-        )
-
+    listed = tables.drivers.groupby("gene").size()
+    without = max(0, len(tables.gene_set) - len(listed))
+    counted = driver_counts(np.concatenate([listed.to_numpy(), np.zeros(without, int)]))
     return {
-        "percent_single_driver": share(number == 1),
-        "percent_few_drivers": share(number <= _FEW),
+        f"percent_{name}": Recomputed(
+            100 * of_listed,
+            f"{round(of_listed * counted.n_with_driver)} of {counted.n_with_driver} genes with a "
+            f"driver; {100 * of_all:.1f} % of the "
+            f"{counted.n_examined} examined",
+        )
+        for name, of_listed, of_all in (
+            ("single_driver", counted.one_of_with_driver, counted.one_of_examined),
+            ("few_drivers", counted.few_of_with_driver, counted.few_of_examined),
+        )
     }
 
 
 def _signs(tables: PublishedTables) -> dict[str, Recomputed]:
-    product = tables.drivers["ism"] * tables.drivers["slope"].fillna(0.0)
-    drivers = tables.drivers.assign(supported=product > 0, unsupported=product < 0)
-    by_gene = drivers.groupby("gene")
-    shares = by_gene[["supported", "unsupported"]].mean()
-    examined = shares.index.isin(tables.gene_set)
-    passing = (by_gene["r_linear"].first() > _CUT) & examined
-    r = tables.genes["r_track"].reindex(shares.index)
-    mains = drivers[drivers["is_main"]].set_index("gene")
+    drivers = tables.drivers
+    gene, ids = pd.factorize(drivers["gene"])
+    signs = sign_support(drivers["ism"], drivers["slope"])
+    shares = fractions(signs, gene, len(ids))
+    groups = select_genes(
+        ids.isin(tables.gene_set),
+        np.ones(len(ids), dtype=bool),
+        drivers.groupby("gene", sort=False)["r_linear"].first(),
+        tables.genes["r_track"].reindex(ids),
+        _CUT,
+        _CUT,
+    )
+    main = main_driver_support(signs, drivers["is_main"], gene, groups)
     found: dict[str, Recomputed] = {}
-    for name, sign in (("positive", 1), ("negative", -1)):
-        genes = passing & (sign * r > _CUT)
-        supported, unsupported = shares[genes].mean()
-        main = mains[mains.index.isin(genes.index[genes])]
-        neither = (~main["supported"] & ~main["unsupported"]).sum()
+    for name, genes in (("positive", groups.positive), ("negative", groups.negative)):
+        supported, unsupported = (
+            values[genes].mean() if genes.any() else np.nan
+            for values in (shares.supported, shares.unsupported)
+        )
+        of_main = main[name]
         found |= {
             f"{name}_genes": Recomputed(
                 genes.sum(),
@@ -95,8 +108,8 @@ def _signs(tables: PublishedTables) -> dict[str, Recomputed]:
                 supported, f"mean of {genes.sum()} genes, each driver of a gene alike"
             ),
             f"supported_main ({name})": Recomputed(
-                main["supported"].sum(),
-                f"of {len(main)} genes; {main['unsupported'].sum()} not, {neither} neither",
+                of_main.supported,
+                f"of {genes.sum()} genes; {of_main.unsupported} not, {of_main.neutral} neither",
             ),
         }
     return found

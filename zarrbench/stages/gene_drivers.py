@@ -20,7 +20,7 @@ from zarrbench.genotypes.policies import Policies
 from zarrbench.haplotypes.sequences import window_edits
 from zarrbench.haplotypes.snvs import snvs
 from zarrbench.predictions.worker import opened
-from zarrbench.remote import Place, storage_options
+from zarrbench.remote import Place, place, storage_options
 from zarrbench.report.tables import plain_column
 from zarrbench.statistics.concordance import COLUMNS, concordance
 from zarrbench.statistics.drivers import DriverRule
@@ -150,7 +150,7 @@ def _gene_drivers(job: DriversJob, item: GeneItem) -> GeneResult:
     )
 
 
-def read_concordance(path: Place, gene: str | None = None) -> pd.DataFrame:
+def read_concordance(path: Place | str, gene: str | None = None) -> pd.DataFrame:
     """Return the table of all SNVs that the stage wrote, or of those of one gene.
 
     One row a gene and SNV: place and alleles, frequencies among everybody sequenced, `ism` and
@@ -159,7 +159,7 @@ def read_concordance(path: Place, gene: str | None = None) -> pd.DataFrame:
 
     Parameters
     ----------
-    path : Path or UPath
+    path : path, or URL as text
         The file `concordance.parquet` of a run.
     gene : str, optional
         Unversioned id; only the parts of the file that have it are read.
@@ -169,6 +169,7 @@ def read_concordance(path: Place, gene: str | None = None) -> pd.DataFrame:
     StoreLayoutError
         If there is no such file.
     """
+    path = place(path)
     if not exists(path):
         raise StoreLayoutError(f"there is no table {path}; run the drivers stage first")
     filters = None if gene is None else [("gene_id", "==", gene)]
