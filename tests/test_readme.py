@@ -71,7 +71,8 @@ def test_yaml_examples_are_accepted(tmp_path: Path) -> None:
         (tmp_path / folder / "mine.yaml").write_text(text)
     assert load_stores_recipe(tmp_path / "stores/mine.yaml").name == "mine"
     recipe = load_pipeline(tmp_path / "pipelines/mine.yaml")
-    assert list(recipe.stages) == ["predict", "statistics", "eqtl", "report"]
+    why = ["attributions", "drivers"]
+    assert list(recipe.stages) == ["predict", "statistics", *why, "eqtl", "report"]
     # The policies shown are said to be the defaults.
     without = yaml.safe_load(stores)
     del without["policies"]
