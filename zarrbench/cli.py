@@ -162,6 +162,28 @@ def report(pipeline: str, sources: Path | None, data: "Place") -> None:
 
 
 @main.command()
+@PIPELINE
+@click.argument("gene")
+@click.argument("variants", nargs=-1, required=True, metavar="CONTIG:POSITION:REF:ALT...")
+@SOURCES
+@DATA
+@command
+def attribute(
+    pipeline: str, gene: str, variants: tuple[str, ...], sources: Path | None, data: "Place"
+) -> None:
+    """Print what SNVs do to the prediction of GENE by the model of PIPELINE, one at a time.
+
+    Positions are 1-based, alleles those of the forward strand; nobody needs to carry them. The
+    attributions stage of PIPELINE says which readout and tracks.
+    """
+    _start_tensorflow()
+    from zarrbench.stages.named_variants import attribute_variants
+
+    found = attribute_variants(_workspace(pipeline, data, sources), gene, variants)
+    click.echo(found.to_csv(sep="\t", index=False), nl=False)
+
+
+@main.command()
 @click.option("--individual", required=True, metavar="ID", help="Sample id of the genotypes.")
 @click.option("--gene", metavar="GENE", help="Id or name: the window around its TSS.")
 @click.option("--region", metavar="CONTIG:START-END", help="A whole region instead (1-based).")

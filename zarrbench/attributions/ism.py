@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zarrbench.attributions.worker import Arrays, AttributionJob, Mutants, gradients, readouts
-from zarrbench.genome.bases import OTHER
+from zarrbench.genome.bases import OTHER, Codes
 from zarrbench.genome.coordinates import Window, to_one_based
 from zarrbench.haplotypes.mutants import one_by_one
 from zarrbench.haplotypes.sequences import window_edits
@@ -72,20 +72,12 @@ class GeneTask:
         arrays = {**found.known, "reference_prediction": values[0], "ism": changes}
         if self.gradients:
             gradient = gradients(model, window.personal, output, self.gene, job)
-            arrays["gradient"] = self._of_snvs(gradient, found.known)
+            place = found.known["position"] - to_one_based(self.window.start)
+            alleles = found.known["reference"], found.known["alternative"]
+            arrays["gradient"] = of_snvs(gradient, place, *alleles)
             if self.profiles:
                 arrays["gradient_profile"] = self._profile(gradient, window)
         return arrays
-
-    def _of_snvs(self, gradient: NDArray[np.float32], known: Arrays) -> NDArray[np.float64]:
-        """Return gradient times (alternative - reference), (variant, track)."""
-        # a vector of no letter is zero, so that it takes no part
-        letters = np.zeros((*gradient.shape[:2], OTHER + 1))
-        letters[..., :OTHER] = gradient
-        at = known["position"] - to_one_based(self.window.start)
-        change = letters[:, at, known["alternative"]] - letters[:, at, known["reference"]]
-        change[:, known["alternative"] == OTHER] = np.nan
-        return change.T
 
     def _profile(self, gradient: NDArray[np.float32], window: Input) -> NDArray[np.float32]:
         """Return the attribution of every base, (track, base), in the direction of reading."""
@@ -93,3 +85,27 @@ class GeneTask:
             gradient = gradient[:, ::-1, ::-1]
         codes = np.broadcast_to(window.personal.codes([0]), gradient.shape[:2])
         return position_attribution(gradient, codes).astype(np.float32)
+
+
+def of_snvs(
+    gradient: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    reference: Codes,
+    alternative: Codes,
+) -> NDArray[np.float64]:
+    """Return gradient times (alternative - reference), (variant, track); NaN without alternative.
+
+    Parameters
+    ----------
+    gradient : float32 (track, base, 4)
+        Of the window, along the forward strand.
+    positions : int64 (variant,)
+        0-based, relative to the start of the window.
+    reference, alternative : uint8 (variant,)
+    """
+    # a vector of no letter is zero, so that it takes no part
+    letters = np.zeros((*gradient.shape[:2], OTHER + 1))
+    letters[..., :OTHER] = gradient
+    change = letters[:, positions, alternative] - letters[:, positions, reference]
+    change[:, alternative == OTHER] = np.nan
+    return change.T
