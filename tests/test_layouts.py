@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from zarrbench import layouts
+from zarrbench import attribution_layouts, layouts
 from zarrbench.errors import StoreLayoutError
 from zarrbench.layouts import Layout, Variable
 from zarrbench.storage import open_dataset, write_dataset
@@ -21,7 +21,14 @@ LAYOUT = Layout(
     },
 )
 PLACE = Path("/data/trees.zarr")
-REGISTERED = [value for value in vars(layouts).values() if isinstance(value, Layout)]
+# Dimensions without an index: SNVs and drivers are runs of genes, and stand in several of them
+UNNAMED = ("covariate", "variant", "driver")
+REGISTERED = [
+    value
+    for module in (layouts, attribution_layouts)
+    for value in vars(module).values()
+    if isinstance(value, Layout)
+]
 
 
 def trees(**changed: object) -> xr.Dataset:
@@ -112,6 +119,15 @@ def test_what_is_written_is_read(tmp_path):
         open_dataset(tmp_path / "trees.zarr", layouts.GENES)
 
 
+def test_a_store_of_nothing_is_read_as_what_it_is(tmp_path):
+    """Of no object nobody can tell its type: text must not become numbers."""
+    nothing = trees().isel(tree=slice(0)).assign(notes=("tree", np.array([], dtype=object)))
+    write_dataset(nothing, tmp_path / "trees.zarr", LAYOUT)
+    read = open_dataset(tmp_path / "trees.zarr", LAYOUT)
+    assert read.sizes["tree"] == 0
+    assert [read[name].dtype.kind for name in ("height", "rings", "alive")] == ["f", "u", "b"]
+
+
 @pytest.mark.parametrize("layout", REGISTERED, ids=lambda layout: layout.name)
 def test_registry(layout):
     assert layout.version >= 1
@@ -122,10 +138,11 @@ def test_registry(layout):
         assert "\n" not in variable.meaning
         # an index describes its own dimension
         if len(variable.dims) > 1:
-            assert all(dim in layout.variables or dim == "covariate" for dim in variable.dims)
+            assert all(dim in layout.variables or dim in UNNAMED for dim in variable.dims)
 
 
 def test_names_of_stores_are_unique():
     names = [layout.name for layout in REGISTERED]
     assert sorted(names) == sorted(set(names))
     assert {"genes", "expression", "reference", "predictions", "gene_statistics"} < set(names)
+    assert {"attributions", "drivers", "motifs", "sensitivity"} < set(names)

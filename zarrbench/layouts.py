@@ -79,6 +79,8 @@ class Layout:
                 continue
             if variable.kind == "string":
                 text = np.asarray(described[name].values, dtype=object)
+                if text.size == 0:  # of no object nobody can tell that it would be text
+                    text = text.astype(np.dtypes.StringDType())
                 described[name] = (variable.dims, text, described[name].attrs)
             described[name].attrs["description"] = variable.meaning
         return described

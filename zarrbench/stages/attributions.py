@@ -115,6 +115,26 @@ def standing_attributions(workspace: Workspace) -> xr.Dataset | None:
     return None
 
 
+def current_attributions(workspace: Workspace) -> xr.Dataset:
+    """Return what the stage wrote, lazily.
+
+    Raises
+    ------
+    StoreLayoutError
+        If there is nothing.
+    RecipeError
+        If it was made with another recipe.
+    """
+    found = open_attributions(workspace.attributions)
+    if found.attrs.get("recipe") != fingerprint(attribution_recipe(workspace)):
+        raise RecipeError(
+            f"the attributions {workspace.attributions} were made with other parameters than those "
+            f"of {workspace.file}, or from something else; run 'zarrbench run {workspace.file} "
+            f"--only attributions' first"
+        )
+    return found
+
+
 def summary(found: xr.Dataset) -> dict[str, int]:
     """Return how many SNVs of how many genes have attributions."""
     reasons = found["gene_reason"].values.astype(object)

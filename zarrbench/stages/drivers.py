@@ -30,7 +30,7 @@ from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import submit_bounded
 from zarrbench.provenance import fingerprint, plain
 from zarrbench.report.tables import write_table
-from zarrbench.stages.attributions import attributed_window
+from zarrbench.stages.attributions import attributed_window, current_attributions
 from zarrbench.stages.gene_drivers import (
     OF_GENE,
     SCHEMA,
@@ -57,15 +57,13 @@ def run_drivers(workspace: Workspace, client: Client) -> xr.Dataset:
     Raises
     ------
     RecipeError
-        If the attributions lack the track of the statistics.
+        If the attributions lack the track of the statistics, or were made with another recipe.
     StoreLayoutError
         If a stage before did not run.
     """
     statistics = open_statistics(workspace)
-    attributions = open_attributions(workspace.attributions)
-    names = [
-        str(gene) for gene in statistics["gene"].values if gene in attributions.indexes["gene"]
-    ]
+    attributions = current_attributions(workspace)
+    names = _shared(statistics, attributions)
     if not names:
         raise GeneTableError(
             f"no gene of the statistics has attributions; run 'zarrbench run {workspace.file} "
@@ -97,9 +95,7 @@ def standing_drivers(workspace: Workspace) -> xr.Dataset | None:
         return None
     statistics = open_statistics(workspace)
     attributions = open_attributions(workspace.attributions)
-    names = [
-        str(gene) for gene in statistics["gene"].values if gene in attributions.indexes["gene"]
-    ]
+    names = _shared(statistics, attributions)
     return _standing(workspace, _inputs(workspace, statistics, attributions, names))
 
 

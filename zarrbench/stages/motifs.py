@@ -31,6 +31,7 @@ from zarrbench.stages.attributions import (
     attributed_window,
     attribution_job,
     attribution_recipe,
+    current_attributions,
 )
 from zarrbench.stages.drivers import standing_drivers
 from zarrbench.stages.workspace import Workspace
@@ -62,7 +63,8 @@ def run_motifs(
     Raises
     ------
     RecipeError
-        If the drivers stage has to run first, or scans were begun with another recipe.
+        If the attributions or drivers stage has to run first, or scans were begun with another
+        recipe.
     ModelInputError, StorageError, SourceError, ClusterError
         As `zarrbench.attributions.run.fill_parts`.
     """
@@ -72,10 +74,12 @@ def run_motifs(
             f"the drivers {workspace.drivers} are not there, or were made from something else; "
             f"run 'zarrbench run {workspace.file} --only drivers' first"
         )
+    attributed = [str(track) for track in current_attributions(workspace)["track"].values]
     parameters = workspace.recipe.stage(Motifs)
-    recipe = scan_recipe(workspace)
+    track = str(drivers.attrs["track"])
+    recipe = scan_recipe(workspace, track)
     job = attribution_job(workspace, workspace.motifs, recipe)
-    track = job.tracks[_attributed(workspace).index(str(drivers.attrs["track"]))]
+    job = replace(job, tracks=(job.tracks[attributed.index(track)],))
     chosen = main_drivers(drivers, parameters)
     tasks = [
         ScanTask(
@@ -92,11 +96,10 @@ def run_motifs(
             strict=True,
         )
     ]
-    filled = fill_parts(
-        replace(job, tracks=(track,)), recipe, tasks, client, slot, retry_failed, "scan"
-    )
+    filled = fill_parts(job, recipe, tasks, client, slot, retry_failed, "scan")
     inputs = _inputs(workspace, drivers, recipe, tasks)
-    if _standing(workspace, inputs) is None:
+    standing = _written(workspace)
+    if standing is None or standing.attrs.get("inputs") != inputs:
         reasons = {name: f"it failed: {error}" for (name, _), error in filled.failed.items()}
         of_genes = _drivers_of(drivers, chosen["gene_id"].tolist())
         sequences = _sequences(workspace, of_genes)
@@ -113,17 +116,13 @@ def run_motifs(
     return filled
 
 
-def scan_recipe(workspace: Workspace) -> dict[str, Any]:
-    """Return all that determines the scans of a driver."""
+def scan_recipe(workspace: Workspace, track: str) -> dict[str, Any]:
+    """Return all that determines the scans of a driver of a track."""
     made = attribution_recipe(workspace)
     stage = {"alignment": made.pop("stage")["alignment"]}
     stage["tss_flank"] = workspace.recipe.stage(Motifs).tss_flank
     version = {"version": MOTIFS.version}
-    return {**made, "attributions": version, "stage": stage}
-
-
-def _attributed(workspace: Workspace) -> list[str]:
-    return [str(track) for track in attribution_recipe(workspace)["tracks"]]
+    return {**made, "attributions": version, "stage": stage, "tracks": [track]}
 
 
 def main_drivers(drivers: xr.Dataset, parameters: Motifs) -> pd.DataFrame:
@@ -145,21 +144,21 @@ def main_drivers(drivers: xr.Dataset, parameters: Motifs) -> pd.DataFrame:
 
 def standing_motifs(workspace: Workspace) -> xr.Dataset | None:
     """Return what the stage wrote, None if anything has changed since."""
-    if not exists(workspace.motifs):
+    found = _written(workspace)
+    drivers = None if found is None else standing_drivers(workspace)
+    if found is None or drivers is None:
         return None
-    found = open_dataset(workspace.motifs, MOTIFS).load()
-    drivers = standing_drivers(workspace)
     asked = json.dumps(plain(workspace.recipe.stage(Motifs)), sort_keys=True)
     made = (found.attrs.get("drivers"), found.attrs.get("parameters"))
-    return found if drivers is not None and made == (drivers.attrs["inputs"], asked) else None
+    return found if made == (drivers.attrs["inputs"], asked) else None
 
 
-def _standing(workspace: Workspace, inputs: str) -> xr.Dataset | None:
-    written = (workspace.motifs, *workspace.motif_tables)
-    if not all(exists(path) for path in written):
+def _written(workspace: Workspace) -> xr.Dataset | None:
+    """Return the store if all that the stage writes is there."""
+    motifs = [workspace.cluster_motifs(base) for base in BASES]
+    if not all(exists(path) for path in (workspace.motifs, *workspace.motif_tables, *motifs)):
         return None
-    found = open_dataset(workspace.motifs, MOTIFS).load()
-    return found if found.attrs.get("inputs") == inputs else None
+    return open_dataset(workspace.motifs, MOTIFS).load()
 
 
 def _inputs(
