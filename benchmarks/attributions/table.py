@@ -1,0 +1,56 @@
+"""Figures for people to read."""
+
+from statistics import median
+from typing import Any
+
+#: times the stock model
+GOAL = 3.0
+
+_NAMES = {
+    "stock": "stock model, a call an SNV",
+    "whole": "our forward, a whole sequence an SNV",
+    "shared": "ISM task, trunk shared",
+}
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print what `benchmarks.attributions.__main__.measured` returns."""
+    size = "the released size" if found["released"] else "the released length, hardly any channels"
+    before, after = found["load_before_and_after"]
+    compared, seconds = found["compared"], found["seconds_of_an_snv"]
+    print(f"Enformer of {size}, random weights")
+    print(f"on {found['device']}; load {before} before, {after} after")
+    print(f"{found['window']} of the {found['cohort']} cohort: {found['snvs_of_window']} SNVs")
+    print(f"{compared['snvs']} through the task, {compared['peer_snvs']} of them one by one\n")
+    print(f"{'':36}  s an SNV     from       to  stock / it")
+    for name, what in _NAMES.items():
+        own = seconds[name]
+        ratio = median(seconds["stock"]) / median(own)
+        print(f"{what:36}  {median(own):8.4f} {min(own):8.4f} {max(own):8.4f}  {ratio:10.2f}")
+    print()
+    for name, largest in compared["largest"].items():
+        print(
+            f"{name}: attributions differ from the task's by {largest:.1e} at most, "
+            f"{largest / compared['range_of_output']:.1e} of the range of the output, "
+            f"{largest / compared['range']:.1e} of theirs"
+        )
+    work, projection = found["projection"]["work"], found["projection"]
+    print(
+        f"\nprojected for all {work['sequences']} SNVs of the window ({work['tiles']} tiles, "
+        f"{work['edges']} edges) from the parts:"
+    )
+    per = {
+        part: projection[f"{part}_seconds"] / work["sequences"]
+        for part in ("stock", "tile", "edge")
+    }
+    rest = projection["rest_seconds"] / work["sequences"]
+    print(
+        f"an SNV: stock {per['stock']:.3g} s; shared {rest:.3g} s after the trunk, "
+        f"{per['tile']:.3g} s of tiles, {per['edge']:.1g} s of edges; "
+        f"{projection['ratio_of_distinct']:.2f} times as fast "
+        f"({projection['ratio_of_operations']:.2f} times fewer operations)"
+    )
+    reached = median(seconds["stock"]) / median(seconds["shared"])
+    if found["released"]:
+        reached = projection["ratio_of_distinct"]
+    print(f"goal {GOAL}: {'reached' if reached >= GOAL else 'missed'}")
