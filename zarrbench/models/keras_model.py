@@ -1,6 +1,6 @@
 """Any Keras model (``.h5``, ``.keras``) that reads one-hot DNA, as described in YAML."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from zarrbench.sources import Source
 
 if TYPE_CHECKING:
     import keras
+
+    Check = Callable[[keras.Model, Path], None]
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,19 @@ class KerasRecipe:
 
 
 class KerasModel:
-    """A loaded Keras file behind the model protocol."""
+    """A loaded Keras file behind the model protocol.
 
-    def __init__(self, recipe: KerasRecipe, files: Mapping[str, Path]) -> None:
+    `check` is given the network and its path, to refuse what the recipe does not say.
+    """
+
+    def __init__(
+        self, recipe: KerasRecipe, files: Mapping[str, Path], check: "Check" = lambda *_: None
+    ) -> None:
         from zarrbench.models.keras_network import FixedBatch
 
         self.spec, self.tracks = recipe.spec(), recipe.tracks
         self._path = files[recipe.file.file]
-        network, units = _adapted(recipe, self._path)
+        network, units = _adapted(recipe, self._path, check)
         self._call = FixedBatch(network, recipe.batch_size)
         self._constant: dict[str, NDArray[np.float32]] = {}
         self._tables: dict[str, pd.DataFrame] = {}
@@ -146,7 +153,9 @@ class KerasModel:
         return outputs.reshape(outputs.shape[0], self.spec.bins, len(self.tracks))
 
 
-def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, int]]":
+def _adapted(
+    recipe: KerasRecipe, path: Path, check: "Check"
+) -> "tuple[keras.Model, dict[str, int]]":
     """Load the file and put base codes in front; return it with the units of each extra input."""
     import keras
 
@@ -154,6 +163,7 @@ def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, i
 
     prepare_backend()
     network = _network(path)
+    check(network, path)
     inputs = {tensor.name: tensor for tensor in network.inputs}
     sequence = _pick(recipe.sequence_input, [n for n in inputs if n not in recipe.extra_inputs],
                      "sequence_input", path)  # fmt: skip

@@ -90,6 +90,29 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that gives the value of `function` and its gradient.
+
+    The value is a scalar, the gradient that by the first argument, a list of arrays.
+    """
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            def both(first: Any, *others: Any) -> Any:
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch(first)
+                    value = function(first, *others)
+                return value, tape.gradient(value, first)
+
+            return both
+        case "jax":
+            import jax
+
+            return cast(Callable[..., Any], jax.value_and_grad(function))
+    raise NotImplementedError(f"no gradients with the backend {keras.backend.backend()}")
+
+
 class FixedBatch:
     """Call a Keras model of base codes with batches of one size only.
 
