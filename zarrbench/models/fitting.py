@@ -65,11 +65,11 @@ class Steps:
 
     @property
     def weights(self) -> Arrays:
-        return [np.array(variable) for variable in self._network.trainable_variables]
+        return [_array(variable) for variable in self._network.trainable_variables]
 
     @property
     def optimizer(self) -> Arrays:
-        return [np.array(variable) for variable in self._optimizer.variables]
+        return [_array(variable) for variable in self._optimizer.variables]
 
     def restore(self, weights: Arrays, optimizer: Arrays) -> None:
         variables = [*self._network.trainable_variables, *self._optimizer.variables]
@@ -116,6 +116,10 @@ class Steps:
             weight = np.pad(np.ones(len(wanted), np.float32), (0, short))
             padded: Codes = np.pad(part, ((0, short), (0, 0)), constant_values=OTHER)
             yield padded, np.pad(wanted, (0, short)), weight
+
+
+def _array(variable: Any) -> NDArray[Any]:
+    return np.asarray(variable.value).copy()  # steps change it in place
 
 
 def _squared_error(network: keras.Model, weights: Any, codes: Any, wanted: Any, n: Any) -> Any:
