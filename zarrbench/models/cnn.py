@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zarrbench.errors import ModelInputError
-from zarrbench.models.keras_model import KerasModel, KerasRecipe
+from zarrbench.genome.bases import Codes
+from zarrbench.models.keras_model import open_network
 from zarrbench.models.protocol import ModelSpec, Track
 from zarrbench.models.training import (
     Division,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     import keras
 
 TRACKS = (Track("expression", "mean expression of a gene"),)
+# Pieces of sequence that are convolved at once: 0.2 GB at full size
+_PIECES = 64
 # What of a Keras layer makes its shape and what it computes
 _SHAPE = (
     "filters", "kernel_size", "strides", "padding", "dilation_rate", "groups", "pool_size", "units",
@@ -59,7 +63,7 @@ class CnnRecipe:
     dense : int
         Units of the hidden layer.
     batch_size : int
-        Sequences of a prediction; four of full size take 1.2 GB.
+        Sequences of a prediction.
     """
 
     name: str
@@ -70,7 +74,7 @@ class CnnRecipe:
     kernel_width: int = 10
     pool: int = 900
     dense: int = 200
-    batch_size: int = 4
+    batch_size: int = 64
 
     def __post_init__(self) -> None:
         for name in ("kernels", "kernel_width", "pool", "dense", "batch_size"):
@@ -94,39 +98,14 @@ class CnnRecipe:
             batch_size=self.batch_size,
         )
 
-    @property
-    def process_bytes(self) -> int:
-        """Memory of a process: two copies of what the convolution makes of a batch."""
-        positions = self.input_length - self.kernel_width + 1
-        return (2 << 30) + 2 * 4 * self.batch_size * positions * self.kernels
-
     def read_tracks(self, files: Mapping[str, Path]) -> tuple[Track, ...]:
         return TRACKS
 
     def sources(self) -> tuple[Source, ...]:
         return (self.weights,)
 
-    def load(self, files: Mapping[str, Path]) -> KerasModel:
-        spec = self.spec()
-        described = KerasRecipe(
-            name=spec.name,
-            file=self.weights,
-            input_length=spec.input_length,
-            tss_index=spec.tss_index,
-            strand_aware=spec.strand_aware,
-            tracks=TRACKS,
-            batch_size=spec.batch_size,
-        )
-        return KerasModel(described, files, self._check)
-
-    def _check(self, network: "keras.Model", path: Path) -> None:
-        changed = differences(_layers(untrained(self)), _layers(network))
-        if changed:
-            raise ModelInputError(
-                f"{path} does not hold the network of the recipe (as the recipe says it -> as it "
-                f"is: {'; '.join(changed[:3])}); correct the recipe, or train it again with "
-                f"'zarrbench model train'"
-            )
+    def load(self, files: Mapping[str, Path]) -> "CnnModel":
+        return CnnModel(self, files[self.weights.file])
 
     def inputs(self, examples: Examples) -> str:
         """Return a fingerprint of what determines the numbers of a training, but its length."""
@@ -160,6 +139,59 @@ class CnnRecipe:
         return division, history
 
 
+class CnnModel:
+    """The trained network behind the model protocol.
+
+    What is pooled depends on ``pool + kernel_width - 1`` bases, so that people who are alike there
+    share it, wherever else they differ: of the sequences of a call each distinct piece is computed
+    once.
+    """
+
+    def __init__(self, recipe: CnnRecipe, path: Path) -> None:
+        import keras
+
+        from zarrbench.models.keras_network import FixedBatch, OneHot, prepare_backend
+
+        prepare_backend()
+        network = open_network(path)
+        changed = differences(_architecture(untrained(recipe)), _architecture(network))
+        if changed:
+            raise ModelInputError(
+                f"{path} does not hold the network of the recipe (as the recipe says it -> as it "
+                f"is: {'; '.join(changed[:3])}); correct the recipe, or train it again with "
+                f"'zarrbench model train'"
+            )
+        self.spec, self.tracks = recipe.spec(), TRACKS
+        self._pool, self._length = recipe.pool, recipe.pool + recipe.kernel_width - 1
+        self._n_pieces = (recipe.input_length - recipe.kernel_width + 1) // recipe.pool
+        convolution, pooling, flat, hidden, last = _layers(network)
+        piece = keras.Input((self._length,), dtype="uint8", name="codes")
+        pooled = keras.Input((self._n_pieces, recipe.kernels), name="codes")
+        self._scan = FixedBatch(
+            keras.Model({"codes": piece}, pooling(convolution(OneHot()(piece)))), _PIECES
+        )
+        self._rest = FixedBatch(
+            keras.Model({"codes": pooled}, last(hidden(flat(pooled)))), recipe.batch_size
+        )
+
+    def predict(self, codes: Codes, gene: str) -> NDArray[np.float32]:
+        """As `zarrbench.models.protocol.Model.predict`."""
+        if codes.ndim != 2 or codes.shape[1] != self.spec.input_length:
+            raise ModelInputError(
+                f"the model {self.spec.name!r} reads {self.spec.input_length} bases, got sequences "
+                f"of shape {codes.shape}"
+            )
+        starts = range(0, self._n_pieces * self._pool, self._pool)
+        place: dict[bytes, int] = {}
+        rows = [
+            [place.setdefault(row[at : at + self._length].tobytes(), len(place)) for at in starts]
+            for row in codes
+        ]
+        pieces = np.frombuffer(b"".join(place), dtype=np.uint8).reshape(-1, self._length)
+        pooled = self._scan(pieces)[:, 0]
+        return self._rest(pooled[np.array(rows)])[:, :, None]
+
+
 def untrained(recipe: CnnRecipe) -> "keras.Model":
     """Return the network with Glorot's uniform weights, drawn by the seed of the training."""
     import keras
@@ -184,14 +216,15 @@ def untrained(recipe: CnnRecipe) -> "keras.Model":
     )
 
 
-def _layers(network: "keras.Model") -> dict[str, Any]:
-    """Return what each layer computes, JSON-ready; names and weights do not count."""
-    found: dict[str, Any] = {}
-    for layer in network.layers:
-        kind = type(layer).__name__
-        if kind == "InputLayer":
-            continue
+def _layers(network: "keras.Model") -> "list[keras.layers.Layer]":
+    return [layer for layer in network.layers if type(layer).__name__ != "InputLayer"]
+
+
+def _architecture(network: "keras.Model") -> dict[str, Any]:
+    """Return what goes in and what each layer computes, JSON-ready; names do not count."""
+    found: dict[str, Any] = {"input": [list(tensor.shape[1:]) for tensor in network.inputs]}
+    for number, layer in enumerate(_layers(network), start=1):
         config = layer.get_config()
         shape = {key: config[key] for key in _SHAPE if key in config}
-        found[f"layer {len(found) + 1}"] = {"kind": kind, **plain(shape)}
+        found[f"layer {number}"] = {"kind": type(layer).__name__, **plain(shape)}
     return found

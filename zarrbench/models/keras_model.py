@@ -1,6 +1,6 @@
 """Any Keras model (``.h5``, ``.keras``) that reads one-hot DNA, as described in YAML."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,6 @@ from zarrbench.sources import Source
 
 if TYPE_CHECKING:
     import keras
-
-    Check = Callable[[keras.Model, Path], None]
 
 
 @dataclass(frozen=True)
@@ -106,19 +104,14 @@ class KerasRecipe:
 
 
 class KerasModel:
-    """A loaded Keras file behind the model protocol.
+    """A loaded Keras file behind the model protocol."""
 
-    `check` is given the network and its path, to refuse what the recipe does not say.
-    """
-
-    def __init__(
-        self, recipe: KerasRecipe, files: Mapping[str, Path], check: "Check" = lambda *_: None
-    ) -> None:
+    def __init__(self, recipe: KerasRecipe, files: Mapping[str, Path]) -> None:
         from zarrbench.models.keras_network import FixedBatch
 
         self.spec, self.tracks = recipe.spec(), recipe.tracks
         self._path = files[recipe.file.file]
-        network, units = _adapted(recipe, self._path, check)
+        network, units = _adapted(recipe, self._path)
         self._call = FixedBatch(network, recipe.batch_size)
         self._constant: dict[str, NDArray[np.float32]] = {}
         self._tables: dict[str, pd.DataFrame] = {}
@@ -153,17 +146,14 @@ class KerasModel:
         return outputs.reshape(outputs.shape[0], self.spec.bins, len(self.tracks))
 
 
-def _adapted(
-    recipe: KerasRecipe, path: Path, check: "Check"
-) -> "tuple[keras.Model, dict[str, int]]":
+def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, int]]":
     """Load the file and put base codes in front; return it with the units of each extra input."""
     import keras
 
     from zarrbench.models.keras_network import OneHot, prepare_backend
 
     prepare_backend()
-    network = _network(path)
-    check(network, path)
+    network = open_network(path)
     inputs = {tensor.name: tensor for tensor in network.inputs}
     sequence = _pick(recipe.sequence_input, [n for n in inputs if n not in recipe.extra_inputs],
                      "sequence_input", path)  # fmt: skip
@@ -205,7 +195,14 @@ def _adapted(
     return keras.Model({"codes": codes, **extra}, output), units
 
 
-def _network(path: Path) -> "keras.Model":
+def open_network(path: Path) -> "keras.Model":
+    """Load a network that says what it reads; no code of the file's own is run.
+
+    Raises
+    ------
+    ModelInputError
+        If the file holds none.
+    """
     import keras
 
     try:

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 from keras import ops
 
-from zarrbench.genome.bases import ONE_HOT, Codes
+from zarrbench.genome.bases import ONE_HOT
 
 
 def prepare_backend() -> None:
@@ -119,7 +119,7 @@ class FixedBatch:
     Parameters
     ----------
     network : keras.Model
-        Takes a mapping with ``codes`` (batch, length) and any extra inputs by name.
+        Takes a mapping with ``codes`` (batch, ...) and any extra inputs by name.
     batch_size : int
         Rows of every call; a shorter batch is padded with code 4 and cut afterwards, so that the
         network is compiled once and a row's result does not depend on how many come with it.
@@ -130,7 +130,7 @@ class FixedBatch:
         self._batch_size = batch_size
 
     def __call__(
-        self, codes: Codes, extra: Mapping[str, NDArray[np.float32]] | None = None
+        self, codes: NDArray[Any], extra: Mapping[str, NDArray[np.float32]] | None = None
     ) -> NDArray[np.float32]:
         """Return the output for `codes`; each extra input is one vector, the same for all rows."""
         size = self._batch_size
@@ -142,7 +142,8 @@ class FixedBatch:
             batch = codes[start : start + size]
             rows = batch.shape[0]
             if rows < size:
-                batch = np.pad(batch, ((0, size - rows), (0, 0)), constant_values=4)
+                short = [(0, size - rows), *[(0, 0)] * (batch.ndim - 1)]
+                batch = np.pad(batch, short, constant_values=4)
             result = self._network.predict_on_batch({"codes": batch, **constant})
             outputs.append(np.asarray(result, dtype=np.float32)[:rows])
         return np.concatenate(outputs)
