@@ -377,3 +377,55 @@ def test_replaces_an_earlier_cohort(tmp_path: Path) -> None:
     storage.write_text(tmp_path / "cohort" / "stale.txt", "")
     simulate(Simulation(contigs={"1": 40_000}, genes=1, individuals=10), tmp_path / "cohort")
     assert {path.name for path in (tmp_path / "cohort").iterdir()} == FILES
+
+
+@pytest.fixture(scope="module")
+def with_motifs(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """Genes whose mean expression follows motifs."""
+    path = tmp_path_factory.mktemp("simulation") / "motifs"
+    simulate(dataclasses.replace(SMALL, baseline_motifs=12), path)
+    return Cohort(path)
+
+
+def test_mean_expression_follows_the_motifs_near_the_tss(with_motifs: Cohort) -> None:
+    """By counting the words in the FASTA; the causal one is no part of it."""
+    counts = []
+    for gene, row in zip(with_motifs.genes.itertuples(), with_motifs.truth.itertuples(),
+                         strict=True):  # fmt: skip
+        start = gene.tss - 1 - SMALL.flank // 2
+        near = with_motifs.sequences[gene.contig][start : start + SMALL.flank].upper()
+        causal = row.position - 1 - start
+        number = total = 0
+        for motif in MOTIFS:
+            for at in range(len(near)):
+                if near.startswith(motif.consensus, at) and not (
+                    at <= causal < at + len(motif.consensus)
+                ):
+                    number, total = number + 1, total + motif.sign
+        counts.append(number)
+        assert row.baseline == pytest.approx(5 + 0.5 * total)
+        record = with_motifs.record_of(row)
+        dosage = with_motifs.calls[record].sum(axis=1)
+        values = with_motifs.expression.loc[gene.gene_id].to_numpy()
+        noise = values - row.baseline - row.beta * dosage
+        assert abs(noise.mean()) < 5 * noise.std() / np.sqrt(len(noise))
+    assert 8 < np.mean(counts) < 14
+    assert with_motifs.truth.baseline.std() > 0.5
+
+
+def test_no_other_variant_touches_the_motifs_of_the_baseline(with_motifs: Cohort) -> None:
+    positions = with_motifs.records.groupby("contig").position.apply(lambda p: p.values - 1)
+    for gene, row in zip(with_motifs.genes.itertuples(), with_motifs.truth.itertuples(),
+                         strict=True):  # fmt: skip
+        start = gene.tss - 1 - SMALL.flank // 2
+        near = with_motifs.sequences[gene.contig][start : start + SMALL.flank]
+        for first, end in instances(near):
+            here = positions[gene.contig] - start
+            inside = here[(here >= first - LONGEST_INDEL) & (here < end + LONGEST_INDEL)]
+            assert set(inside) <= {row.position - 1 - start}
+
+
+@pytest.mark.parametrize("number", [0, -1, SMALL.flank // 32 + 1])
+def test_more_motifs_than_there_is_room_for(number: int) -> None:
+    with pytest.raises(ValueError, match=r"baseline_motifs must be 0 to 32, not 0, found"):
+        dataclasses.replace(SMALL, baseline_motifs=number)

@@ -346,7 +346,7 @@ def reproduce_published(tables: Path, as_json: bool) -> None:
 
 @main.group()
 def model() -> None:
-    """Fetch released networks, check what they are, take their weights."""
+    """Train a pipeline's network; fetch released ones, check what they are, take their weights."""
 
 
 @model.command()
@@ -376,6 +376,23 @@ def _start_tensorflow() -> None:
         from zarrbench.models.keras_network import prepare_backend
 
         prepare_backend()
+
+
+@model.command()
+@PIPELINE
+@SOURCES
+@DATA
+@JSON
+@command
+def train(pipeline: str, sources: Path | None, data: "Place", as_json: bool) -> None:
+    """Train the network of PIPELINE, or continue it; print r with mean expression across genes.
+
+    Whatever interrupts it, the same command continues after the last whole epoch.
+    """
+    _start_tensorflow()
+    from zarrbench.stages.training import run_training
+
+    show(run_training(_workspace(pipeline, data, sources)), as_json)
 
 
 @model.command(name="check")

@@ -4,12 +4,15 @@ Genomes come from a coalescent with recombination, so that linkage and allele fr
 of a European sample. Near the TSS of every gene one common SNV completes or breaks a motif with a
 known effect. The expression of right-signed genes follows the motif, that of wrong-signed genes
 contradicts it, and that of the rest ignores it. No system tools are needed.
+
+The mean expression of genes is drawn at random, or follows further motifs near the TSS, so that a
+network can learn it from the reference.
 """
 
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +41,9 @@ RECOMBINATION_RATE = 1e-8
 BASE_SHARES = (0.295, 0.205, 0.205, 0.295)  # A, C, G, T: 41 % GC, as in the human genome
 MASKED_RUN = 400  # mean length of the stretches in lower and in upper case
 LONGEST_INDEL = 4
+TILE = 32  # bases that hold one motif of the baseline or none, with room for an indel beside it
+MOTIF_EFFECT = 0.5  # of one such motif on expression
+WITHOUT_MOTIFS = 5.0  # expression where there is none
 
 # Steps in the code of a base: A-G and C-T differ by 2. With these shares transitions are twice as
 # frequent as the two transversions together, as in people.
@@ -71,6 +77,9 @@ class Simulation:
         Shares of genes whose expression contradicts or ignores the motif; the others follow it.
     indels : float
         Share of the variants that are short insertions and deletions.
+    baseline_motifs : float, optional
+        Expected number of further motifs within half of the flank of every TSS, of equal effects
+        but for their signs, that add up to its mean expression. By default that is random.
     """
 
     seed: int = 1
@@ -83,8 +92,10 @@ class Simulation:
     share_wrong: float = 0.25
     share_none: float = 0.15
     indels: float = 0.03
+    baseline_motifs: float | None = None
 
     def __post_init__(self) -> None:
+        motifs, tiles = self.baseline_motifs, self.flank // TILE
         rules = (
             ("seed", self.seed >= 0, "not be negative"),
             ("individuals", self.individuals >= 3, "be 3 or more"),
@@ -97,6 +108,7 @@ class Simulation:
             ("share_none", 0 <= self.share_none <= 1, "be between 0 and 1"),
             ("share_none", self.share_wrong + self.share_none <= 1, "be 1 - share_wrong at most"),
             ("indels", 0 <= self.indels < 1, "be at least 0 and below 1"),
+            ("baseline_motifs", motifs is None or 0 < motifs <= tiles, f"be 0 to {tiles}, not 0"),
         )
         for name, holds, rule in rules:
             if not holds:
@@ -125,7 +137,8 @@ def simulate(simulation: Simulation, folder: Path) -> None:
         completes and the other breaks, on the forward strand; `model_sign`, the sign of the effect
         of ALT on that motif; `beta`, the effect of one ALT allele on expression; `planted_sign`, 1
         where expression follows the motif, -1 where it contradicts it, 0 where it ignores it; the
-        `maf`; and the `heritability`, the share of variance that is planted.
+        `maf`; and the `heritability`, the share of variance that is planted. With
+        `baseline_motifs` also `baseline`, the expression of who has no ALT allele there.
 
     No other variant touches a planted motif or the 4 bp (the longest indel) beside it: records that
     would are left out. The rest of the sequence is random: chance matches to a motif are rare there
@@ -177,6 +190,17 @@ class _Slot(NamedTuple):
     end: int
 
 
+class _Planted(NamedTuple):
+    """A motif at a 0-based start."""
+
+    motif: Motif
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.motif.consensus)
+
+
 @dataclass(frozen=True)
 class _Gene:
     """A gene and what is planted in it; positions are 0-based."""
@@ -187,10 +211,10 @@ class _Gene:
     strand: str
     length: int
     site: int
-    motif: Motif
-    motif_start: int
+    causal: _Planted
     alt_completes: bool
     planted_sign: int
+    promoter: tuple[_Planted, ...] = ()
 
     @property
     def id(self) -> str:
@@ -202,7 +226,7 @@ class _Gene:
 
     @property
     def model_sign(self) -> int:
-        return self.motif.sign if self.alt_completes else -self.motif.sign
+        return self.causal.motif.sign if self.alt_completes else -self.causal.motif.sign
 
 
 class _Contig(NamedTuple):
@@ -281,21 +305,35 @@ def _place_genes(
             )
         site = int(rng.choice(common[contig][low:high]))
         motif = MOTIFS[rng.integers(len(MOTIFS))]
-        genes.append(
-            _Gene(
-                number=i + 1,
-                contig=contig,
-                tss=int(rng.integers(max(first, site - half), min(last, site + half) + 1)),
-                strand=str(strands[i]),
-                length=int(rng.lognormal(np.log(5_000), 0.8)) + 1,
-                site=site,
-                motif=motif,
-                motif_start=site - int(rng.integers(len(motif.consensus))),
-                alt_completes=bool(rng.integers(2)),
-                planted_sign=int(planted_signs[i]),
-            )
+        gene = _Gene(
+            number=i + 1,
+            contig=contig,
+            tss=int(rng.integers(max(first, site - half), min(last, site + half) + 1)),
+            strand=str(strands[i]),
+            length=int(rng.lognormal(np.log(5_000), 0.8)) + 1,
+            site=site,
+            causal=_Planted(motif, site - int(rng.integers(len(motif.consensus)))),
+            alt_completes=bool(rng.integers(2)),
+            planted_sign=int(planted_signs[i]),
         )
+        if simulation.baseline_motifs is not None:
+            gene = replace(gene, promoter=_promoter(gene, flank, simulation.baseline_motifs, rng))
+        genes.append(gene)
     return genes
+
+
+def _promoter(
+    gene: _Gene, flank: int, expected: float, rng: np.random.Generator
+) -> tuple[_Planted, ...]:
+    """Draw motifs for some of the tiles around a TSS, none of which touches the causal motif."""
+    n = flank // TILE
+    tiles = gene.tss + TILE * (np.arange(n) - n // 2)
+    motifs = [MOTIFS[number] for number in rng.integers(len(MOTIFS), size=n)]
+    room = [TILE - 2 * LONGEST_INDEL - len(motif.consensus) for motif in motifs]
+    starts = tiles + LONGEST_INDEL + rng.integers(np.array(room) + 1)
+    clear = (tiles + TILE <= gene.causal.start) | (gene.causal.end <= tiles)
+    filled = np.flatnonzero(clear & (rng.random(n) < expected / n))
+    return tuple(_Planted(motifs[i], int(starts[i])) for i in filled)
 
 
 def _common(variants: _Variants, min_maf: float) -> NDArray[np.int64]:
@@ -320,8 +358,8 @@ def _contig(
 ) -> _Contig:
     """Draw the sequence, plant the motifs, and give the variants their alleles."""
     codes = rng.choice(4, size=length, p=BASE_SHARES).astype(np.uint8)
-    for gene in genes:
-        codes[gene.motif_start : gene.motif_start + len(gene.motif.consensus)] = gene.motif.codes
+    for planted in (one for gene in genes for one in (*gene.promoter, gene.causal)):
+        codes[planted.start : planted.end] = planted.motif.codes
     variants = _without_neighbours(variants, genes)
     positions = variants.positions
     steps = rng.choice(_SUBSTITUTIONS, size=len(positions), p=_SUBSTITUTION_SHARES)
@@ -347,9 +385,9 @@ def _without_neighbours(variants: _Variants, genes: Sequence[_Gene]) -> _Variant
     positions = variants.positions
     keep = np.ones(len(positions), dtype=bool)
     for gene in genes:
-        end = gene.motif_start + len(gene.motif.consensus)
-        near = (positions >= gene.motif_start - LONGEST_INDEL) & (positions < end + LONGEST_INDEL)
-        keep &= ~near | (positions == gene.site)
+        for planted in (*gene.promoter, gene.causal):
+            first, last = planted.start - LONGEST_INDEL, planted.end + LONGEST_INDEL
+            keep &= (positions < first) | (positions >= last) | (positions == gene.site)
     return _Variants(positions[keep], variants.calls[keep])
 
 
@@ -379,7 +417,10 @@ def _expression(
         explained = simulation.heritability if gene.planted_sign else 0.0
         size = noise * np.sqrt(explained / (1 - explained) / dosage.var())
         beta = gene.planted_sign * gene.model_sign * size
-        values.append(rng.uniform(2, 10) + beta * dosage + rng.normal(0, noise, len(dosage)))
+        baseline = WITHOUT_MOTIFS + MOTIF_EFFECT * sum(one.motif.sign for one in gene.promoter)
+        if simulation.baseline_motifs is None:
+            baseline = rng.uniform(2, 10)
+        values.append(baseline + beta * dosage + rng.normal(0, noise, len(dosage)))
         rows.append(
             {
                 "gene_id": gene.id,
@@ -388,12 +429,13 @@ def _expression(
                 "position": int(to_one_based(gene.site)),
                 "ref": contig.ref[record],
                 "alt": contig.alt[record],
-                "motif": gene.motif.name,
+                "motif": gene.causal.motif.name,
                 "model_sign": gene.model_sign,
                 "beta": beta,
                 "planted_sign": gene.planted_sign,
                 "maf": _maf(calls[None])[0],
                 "heritability": explained,
+                **({} if simulation.baseline_motifs is None else {"baseline": baseline}),
             }
         )
     index = pd.Index([f"{gene.id}.1" for gene in genes], name="gene_id")

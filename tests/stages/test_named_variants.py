@@ -1,4 +1,4 @@
-"""Named variants: what the attributions stage says of the same SNVs, and refusals in one sentence."""
+"""Named variants are what the attributions stage says of the same SNVs; refusals are a sentence."""
 
 import dataclasses
 

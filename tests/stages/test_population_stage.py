@@ -109,7 +109,7 @@ def test_regions_hold_the_tss_or_the_window(workspace_in, finished, cohort, tmp_
     # as reverse complement the minus strand's window ends 20 bases behind the TSS
     workspace = workspace_in(tmp_path / "aware", strand_aware=True)
     names = list(found.index)
-    inside = stage._members(asked(workspace, *subsets), subsets[1], names)
+    inside = stage.in_subset(asked(workspace, *subsets), subsets[1], names)
     assert [names[i] for i in np.flatnonzero(inside)] == [genes.index[0]]
 
 

@@ -182,7 +182,7 @@ def _adapted(recipe: KerasRecipe, path: Path) -> "tuple[keras.Model, dict[str, i
     from zarrbench.models.keras_network import prepare_backend
 
     prepare_backend()
-    network = _network(path)
+    network = open_network(path)
     inputs = {tensor.name: tensor for tensor in network.inputs}
     sequence = _pick(recipe.sequence_input, [n for n in inputs if n not in recipe.extra_inputs],
                      "sequence_input", path)  # fmt: skip
@@ -233,7 +233,14 @@ def _reordered(one_hot: Any, channels: str) -> Any:
     return ops.take(one_hot, ["ACGT".index(letter) for letter in channels], axis=-1)
 
 
-def _network(path: Path) -> "keras.Model":
+def open_network(path: Path) -> "keras.Model":
+    """Load a network that says what it reads; no code of the file's own is run.
+
+    Raises
+    ------
+    ModelInputError
+        If the file holds none.
+    """
     import keras
 
     try:

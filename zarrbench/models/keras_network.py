@@ -214,13 +214,36 @@ class InputGradient:
         return np.asarray(ops.convert_to_numpy(gradient)[0], dtype=np.float32)
 
 
+def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that gives the value of `function` and its gradient.
+
+    The value is a scalar, the gradient that by the first argument, a list of arrays.
+    """
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            def both(first: Any, *others: Any) -> Any:
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch(first)
+                    value = function(first, *others)
+                return value, tape.gradient(value, first)
+
+            return both
+        case "jax":
+            import jax
+
+            return cast(Callable[..., Any], jax.value_and_grad(function))
+    raise NotImplementedError(f"no gradients with the backend {keras.backend.backend()}")
+
+
 class FixedBatch:
     """Call a Keras model of base codes with batches of one size only.
 
     Parameters
     ----------
     network : keras.Model
-        Takes a list: codes (batch, length); a mapping of extra inputs.
+        Takes a list: codes (batch, ...); a mapping of extra inputs.
     batch_size : int
         Rows of every call; a shorter batch is padded with code 4 and cut afterwards, so that the
         network is compiled once and a row's result does not depend on how many come with it.
@@ -231,7 +254,7 @@ class FixedBatch:
         self._batch_size = batch_size
 
     def __call__(
-        self, codes: Codes, extra: Mapping[str, NDArray[np.float32]] | None = None
+        self, codes: NDArray[Any], extra: Mapping[str, NDArray[np.float32]] | None = None
     ) -> NDArray[np.float32]:
         """Return the output for `codes`; each extra input is one vector, the same for all rows."""
         size = self._batch_size
@@ -243,7 +266,8 @@ class FixedBatch:
             batch = codes[start : start + size]
             rows = batch.shape[0]
             if rows < size:
-                batch = np.pad(batch, ((0, size - rows), (0, 0)), constant_values=4)
+                short = [(0, size - rows), *[(0, 0)] * (batch.ndim - 1)]
+                batch = np.pad(batch, short, constant_values=4)
             result = self._network.predict_on_batch([batch, constant])
             outputs.append(np.asarray(result, dtype=np.float32)[:rows])
         return np.concatenate(outputs)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from zarrbench.errors import RecipeError, ZarrbenchError
 from zarrbench.genome.bases import Codes
 from zarrbench.haplotypes.sequences import PersonalWindow
+from zarrbench.models.training import Division, Epoch, Examples, Training
 from zarrbench.provenance import fingerprint
 from zarrbench.recipes import nearest, parse
 from zarrbench.sources import Source
@@ -216,6 +217,30 @@ class ModelRecipe(Protocol):
         ------
         ModelInputError
             If a file does not fit the description.
+        """
+        ...
+
+
+@runtime_checkable
+class TrainableRecipe(ModelRecipe, Protocol):
+    """A model recipe whose network `zarrbench model train` makes."""
+
+    @property
+    def weights(self) -> Source:
+        """The file that training writes and `load` reads."""
+        ...
+
+    @property
+    def training(self) -> Training: ...
+
+    def inputs(self, examples: Examples) -> str:
+        """Return a fingerprint of what determines the numbers of a training, but its length."""
+        ...
+
+    def train(self, examples: Examples, weights: Path) -> tuple[Division, tuple[Epoch, ...]]:
+        """Train, or continue what was begun, and write `weights`.
+
+        The folder `zarrbench.models.training.training_folder` exists and is this process's alone.
         """
         ...
 

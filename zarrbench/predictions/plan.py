@@ -295,10 +295,11 @@ def described_recipe(
     """Return what determines the numbers of a cube, as far as recipes say it.
 
     Sizes of batches and the descriptions of tracks determine none: they may change between runs.
+    How a network was trained is in its weights, whose content counts (`make_plan`).
     """
     described = without_sources(model)
-    for size in ("batch_size", "memory_gib"):
-        described.pop(size, None)
+    for key in ("batch_size", "memory_gib", "training"):
+        described.pop(key, None)
     described["kind"] = type(model).__name__
     if described.get("tracks") is not None:
         described["tracks"] = [t["id"] if isinstance(t, dict) else t for t in described["tracks"]]

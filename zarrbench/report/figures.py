@@ -166,6 +166,27 @@ def predicted_against_observed(
     return marks
 
 
+def training_curve(history: pd.DataFrame, ax: Axes) -> pd.DataFrame:
+    """Draw the loss of every epoch, of training and of validation genes, and mark the best.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        One row an epoch: `epoch`, `training_loss`, `validation_loss`.
+    ax : Axes
+    """
+    labelled(ax, "epoch", "mean squared error")
+    ax.plot(history["epoch"], history["training_loss"], color=NEUTRAL, label="training genes")
+    ax.plot(history["epoch"], history["validation_loss"], color=RIGHT, label="validation genes")
+    kept = history.nsmallest(1, "validation_loss")  # the first of equals
+    ax.plot(
+        kept["epoch"], kept["validation_loss"], "o", color=RIGHT, label="weights that were kept"
+    )
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(ax)
+    return history
+
+
 def as_svg(figure: Figure) -> str:
     """Return `figure` as an SVG element to stand inside an HTML page.
 

@@ -70,13 +70,10 @@ def across_genes(workspace: Workspace, names: Sequence[str]) -> xr.Dataset:
     parameters = workspace.recipe.stage(Population)
     cube = open_cube(workspace.cube, incomplete="nan").sel(gene=list(names))
     predicted = cube["reference_prediction"].astype(np.float64).load()
-    expression = observed(workspace.expression, workspace.join).reset_coords(drop=True)
-    mean = expression.reindex(gene=list(names)).mean("individual").load()
-    if parameters.pseudocount is not None:
-        mean = _logarithm(mean, parameters.pseudocount)
+    mean = mean_expression(workspace, names, parameters.pseudocount)
     inside = {ALL_GENES: np.ones(len(names), dtype=bool)}
     for subset in parameters.subsets:
-        inside[subset.name] = _members(workspace, subset, names)
+        inside[subset.name] = in_subset(workspace, subset, names)
     values = predicted.reset_coords(drop=True)
     rows = [correlate_across_genes(values[kept], mean[kept]) if kept.any() else _nothing(values)
             for kept in inside.values()]  # fmt: skip
@@ -92,7 +89,7 @@ def across_genes(workspace: Workspace, names: Sequence[str]) -> xr.Dataset:
             for name in ("gene_name", "contig", "tss", "strand", "track_description")
         }
     ).assign_attrs(
-        n_individuals=expression.sizes["individual"],
+        n_individuals=len(workspace.join.individuals),
         pseudocount="none" if parameters.pseudocount is None else parameters.pseudocount,
         recipe_hash=cube.attrs["recipe_hash"],
     )  # fmt: skip
@@ -140,7 +137,22 @@ def _inputs(workspace: Workspace, names: Sequence[str]) -> str:
     )
 
 
-def _logarithm(mean: xr.DataArray, pseudocount: float) -> xr.DataArray:
+def mean_expression(
+    workspace: Workspace, names: Sequence[str], pseudocount: float | None = None
+) -> xr.DataArray:
+    """Return the mean over people of the named genes, or log2 of it plus `pseudocount`.
+
+    NaN for a gene without a value.
+
+    Raises
+    ------
+    ExpressionError
+        If a mean has no logarithm.
+    """
+    expression = observed(workspace.expression, workspace.join).reset_coords(drop=True)
+    mean = expression.reindex(gene=list(names)).mean("individual").load()
+    if pseudocount is None:
+        return mean
     lowest = float(mean.min()) if mean.notnull().any() else 0.0
     if lowest + pseudocount <= 0:
         raise ExpressionError(
@@ -150,8 +162,8 @@ def _logarithm(mean: xr.DataArray, pseudocount: float) -> xr.DataArray:
     return mean.copy(data=np.log2(mean.values + pseudocount))
 
 
-def _members(workspace: Workspace, subset: GeneSubset, names: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which of the named genes are in a subset.
+def in_subset(workspace: Workspace, subset: GeneSubset, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which of the named genes, all of the annotation, are in a subset.
 
     Lists are compared with the whole annotation, so that one of another kind of ids is refused,
     and one of genes that are not (yet) predicted is not.

@@ -12,7 +12,8 @@ import zarrbench
 from zarrbench.errors import IncompleteCubeError, RecipeError
 from zarrbench.expression.samples import Join, join_samples
 from zarrbench.layouts import EXPRESSION, GENOTYPE_QUALITY
-from zarrbench.models.protocol import LoadableModel
+from zarrbench.models.protocol import LoadableModel, TrainableRecipe
+from zarrbench.models.training import check_trained
 from zarrbench.parameters import Expression, GenotypeQuality, Statistics
 from zarrbench.pipeline import PipelineRecipe, check_track, load_pipeline
 from zarrbench.predictions.cube import done_shards, finished_genes, open_cube, read_recipe
@@ -21,7 +22,7 @@ from zarrbench.predictions.plan import Plan, Predict, described_recipe, make_pla
 from zarrbench.predictions.worker import Job
 from zarrbench.provenance import differences, fingerprint, plain
 from zarrbench.remote import Place
-from zarrbench.sources import Source
+from zarrbench.sources import Source, SourceFolders
 from zarrbench.storage import exists, open_dataset
 from zarrbench.stores import StoreFamily
 
@@ -334,13 +335,20 @@ class Workspace:
     def model(self) -> LoadableModel:
         """The model with its files found: in the sources folder, beside the YAML, or downloaded."""
         recipe = self.recipe.model
+        if isinstance(recipe, TrainableRecipe) and recipe.weights.url is None:
+            weights = self.folders.find(recipe.weights)
+            check_trained(recipe.spec().name, recipe.training, weights, self.file)
         files = tuple((source.file, self.locate(source)) for source in recipe.sources())
         return LoadableModel(recipe, files)
 
     def locate(self, source: Source) -> Path:
         """Return where a file lies that the pipeline names."""
-        folders = self.stores.folders_beside(self.sources, self.file.absolute().parent)
-        return folders.locate(source)
+        return self.folders.locate(source)
+
+    @property
+    def folders(self) -> SourceFolders:
+        """Where files that the pipeline names are looked for, and where they are downloaded to."""
+        return self.stores.folders_beside(self.sources, self.file.absolute().parent)
 
     def check_track(self) -> None:
         """Refuse, before anything is built, a track for the statistics that the model lacks."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import xarray as xr
@@ -11,11 +11,11 @@ from scipy import stats
 
 from zarrbench.errors import GeneTableError, RecipeError
 from zarrbench.genome.coordinates import from_one_based
+from zarrbench.genome.gene_subset import TestRule
 from zarrbench.genome.genes import unversioned
 from zarrbench.genome.regions import Regions
 from zarrbench.statistics.correlation import apply_along, joined_on_labels, pearson
 
-TestRule = Literal["tss_in_region", "window_in_region"]
 # Outputs of the kernel with their dtypes, in its order
 _OUTPUTS = {"pearson_r": np.float64, "spearman_r": np.float64, "n_genes": np.int64}
 
