@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 from keras import ops
 
+from zarrbench.errors import ModelInputError
 from zarrbench.genome.bases import ONE_HOT
 
 
@@ -110,7 +111,10 @@ def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
             import jax
 
             return cast(Callable[..., Any], jax.value_and_grad(function))
-    raise NotImplementedError(f"no gradients with the backend {keras.backend.backend()}")
+    raise ModelInputError(
+        f"gradients are made with the Keras backends tensorflow and jax, not with "
+        f"{keras.backend.backend()!r}; set KERAS_BACKEND to one of them"
+    )
 
 
 class FixedBatch:
