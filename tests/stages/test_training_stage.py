@@ -17,7 +17,6 @@ import pyfaidx
 import pytest
 import yaml
 
-import zarrbench
 from zarrbench.errors import GeneTableError, ModelInputError, RecipeError, StorageError
 from zarrbench.genome.gene_subset import GeneSubset
 from zarrbench.locks import locked
@@ -177,6 +176,7 @@ def test_examples_are_those_of_the_files(on_toy_stores: Callable, cohort) -> Non
     assert left_out == {
         "ENSG00000000006": "it has no expression",
         "ENSG00000000008": "its window leaves the contig",
+        "ENSG00000000011": "not in the gene annotation",
     }
     expected = cohort.expression.set_axis([name.split(".")[0] for name in cohort.expression.index])
     shared = [person for person in cohort.people if person in expected.columns]
@@ -203,7 +203,7 @@ def test_windows_are_padded_where_the_stores_say_so(on_toy_stores: Callable) -> 
     stores = StoreFamily(workspace.stores.recipe_file, workspace.stores.folder.parent.parent)
     stores.recipe = dataclasses.replace(stores.recipe, policies=policies)
     padded, left_out = examples_of(dataclasses.replace(workspace, stores=stores), cnn())
-    assert set(left_out.values()) == {"it has no expression"}
+    assert set(left_out.values()) == {"it has no expression", "not in the gene annotation"}
     [row] = np.flatnonzero(padded.genes == "ENSG00000000008")  # its TSS is base 10
     assert (padded.codes[row] == 4).tolist() == [True] * 23 + [False] * 42
 
@@ -245,14 +245,14 @@ def zarrbench_train(pipeline: Path | str, data: Path, *flags: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_numbers(tmp_path: Path) -> None:
-    pipeline = write_study(tmp_path, max_epochs=60, patience=60)
+    pipeline = write_study(tmp_path, max_epochs=30, patience=30)
     undisturbed = subprocess.run(
         zarrbench_train(pipeline, tmp_path / "whole"), capture_output=True, text=True, check=False
     )
     assert undisturbed.returncode == 0, undisturbed.stderr
     command, kills = zarrbench_train(pipeline, tmp_path / "parts"), 0
     history = tmp_path / "parts/downloads/study.keras.training/history.tsv"
-    for epochs in (2, 20, None):
+    for epochs in (2, 12, None):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         while epochs and process.poll() is None:
             if history.exists() and len(tsv(history)) >= epochs:
@@ -331,6 +331,3 @@ def test_full_size_on_real_genes(realdata: Path, tmp_path: Path) -> None:
         {weights.name: weights}
     )
     assert model.predict(np.full((1, 40_001), 4, np.uint8), "G").shape == (1, 1, 1)
-    assert zarrbench.__version__ == json.loads(
-        (training_folder(weights) / "trained.json").read_text()
-    )["versions"]["zarrbench"]  # fmt: skip

@@ -82,17 +82,13 @@ class Steps:
         The gradient is that of the mean squared error of the batch, however many of its rows are
         on the device at once.
         """
-        total, gradient = 0.0, None
+        values, total = self._values, 0.0
+        summed = [ops.zeros_like(value) for value in values]
         for part in self._parts(codes, targets):
-            value, further = self._gradient(self._values, *part)
-            total += float(value)
-            gradient = (
-                further
-                if gradient is None
-                else [a + b for a, b in zip(gradient, further, strict=True)]
-            )
-        assert gradient is not None, "a batch has rows"
-        mean = [array / len(targets) for array in gradient]
+            error, gradient = self._gradient(values, *part)
+            total += float(error)
+            summed = [a + b for a, b in zip(summed, gradient, strict=True)]
+        mean = [array / len(targets) for array in summed]
         self._optimizer.apply(mean, self._network.trainable_variables)
         return total
 

@@ -234,7 +234,10 @@ def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
             import jax
 
             return cast(Callable[..., Any], jax.value_and_grad(function))
-    raise NotImplementedError(f"no gradients with the backend {keras.backend.backend()}")
+    raise ModelInputError(
+        f"gradients are made with the Keras backends tensorflow and jax, not with "
+        f"{keras.backend.backend()!r}; set KERAS_BACKEND to one of them"
+    )
 
 
 class FixedBatch:

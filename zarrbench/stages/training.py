@@ -121,7 +121,9 @@ def examples_of(workspace: Workspace, recipe: TrainableRecipe) -> tuple[Examples
     names = [str(name) for name in genes["gene"].values]
     mean = mean_expression(workspace, names, recipe.training.pseudocount).values
     refused = stores.recipe.policies.beyond_contig == "refuse"
-    rows, codes, left_out = [], [], {}
+    absent = np.setdiff1d(workspace.expression["gene"].values, names)
+    left_out = dict.fromkeys(map(str, absent), "not in the gene annotation")
+    rows, codes = [], []
     for row, name in enumerate(names):
         gene = genes.isel(gene=row)
         window = window_around(gene, spec.input_length, spec.tss_index, spec.strand_aware)
@@ -135,9 +137,8 @@ def examples_of(workspace: Workspace, recipe: TrainableRecipe) -> tuple[Examples
     if not rows:
         reasons = "; ".join(f"{n}: {why}" for why, n in Counter(left_out.values()).items())
         raise GeneTableError(
-            f"no gene of {stores.recipe.name!r} can be trained on "
-            f"({reasons or 'annotation and expression share none'}); check that annotation, "
-            f"expression and reference are of one genome build"
+            f"no gene of {stores.recipe.name!r} can be trained on ({reasons}); check that "
+            f"annotation, expression and reference are of one genome build"
         )
     kept = genes.isel(gene=rows)
     held_out = in_subset(workspace, recipe.training.held_out, [names[row] for row in rows])
