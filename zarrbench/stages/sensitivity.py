@@ -17,11 +17,12 @@ from zarrbench.attribution_parameters import Sensitivity
 from zarrbench.errors import RecipeError, SourceError
 from zarrbench.expression.samples import observed
 from zarrbench.parameters import Statistics
-from zarrbench.predictions.cube import open_cube
+from zarrbench.predictions.cube import done_shards, open_cube
+from zarrbench.predictions.extension import extend_cube, finish_extension, in_order_of
 from zarrbench.predictions.plan import Plan, Predict, make_plan, only
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import Filled, fill_cube
-from zarrbench.provenance import fingerprint, plain
+from zarrbench.provenance import fingerprint, installed, plain
 from zarrbench.report.tables import plain_column, write_table
 from zarrbench.stages.gene_table import standing_gene_table
 from zarrbench.stages.statistics import open_statistics, selected_track
@@ -43,12 +44,14 @@ def run_sensitivity(
 
     The readouts in `more_readouts` of the predict stage, the track_weights stage if there is one,
     and an ensemble of inputs, for which some genes are predicted again into a small cube of their
-    own. Returns what was predicted for that, None without an ensemble.
+    own, which grows if others are drawn. Returns what was predicted for that, None without an
+    ensemble.
 
     Raises
     ------
     RecipeError
-        If there is nothing to compare with, or the track_weights stage has to run first.
+        If there is nothing to compare with, the track_weights stage has to run first, or the
+        ensemble is another than that of the small cube.
     StoreLayoutError
         If the statistics stage did not run.
     """
@@ -56,7 +59,10 @@ def run_sensitivity(
     parameters = workspace.recipe.stage(Sensitivity)
     filled = None
     if parameters.ensemble is not None:
+        finish_extension(workspace.ensemble)
         plan = ensemble_plan(workspace, statistics)
+        if exists(workspace.ensemble):
+            extend_cube(workspace.ensemble, plan, installed())
         job = replace(
             workspace.job,
             cube=workspace.ensemble,
@@ -72,18 +78,18 @@ def run_sensitivity(
 
 
 def standing_sensitivity(workspace: Workspace) -> xr.Dataset | None:
-    """Return what the stage wrote, None if anything has changed since."""
+    """Return what the stage wrote, None if anything has changed since, or a file is not found."""
     if not (exists(workspace.sensitivity) and exists(workspace.sensitivity_table)):
         return None
     found = open_dataset(workspace.sensitivity, SENSITIVITY).load()
-    with contextlib.suppress(SourceError):
+    with contextlib.suppress(SourceError, RecipeError):
         made = _inputs(workspace, open_statistics(workspace))
         return found if found.attrs.get("inputs") == made else None
     return None
 
 
 def ensemble_plan(workspace: Workspace, statistics: xr.Dataset) -> Plan:
-    """Return the plan of the genes that an ensemble is tried on: drawn at random, by the seed."""
+    """Return the plan of the genes that an ensemble is tried on, with those that its cube has."""
     parameters = workspace.recipe.stage(Sensitivity)
     predict = replace(
         workspace.recipe.stage(Predict),
@@ -91,24 +97,40 @@ def ensemble_plan(workspace: Workspace, statistics: xr.Dataset) -> Plan:
         more_readouts={},
         store_bins=False,
     )
-    plan = make_plan(
-        workspace.stores, workspace.join, workspace.model, predict, workspace.not_expressed
-    )
-    possible = sorted(set(map(str, plan.genes["gene"].values)) & set(_genes(statistics)))
-    generator = np.random.default_rng(parameters.seed)
-    size = min(parameters.n_genes, len(possible))
-    return only(plan, sorted(generator.choice(possible, size, replace=False).tolist()))
+    before = _genes(_ensemble(workspace)) if exists(workspace.ensemble) else []
+    left_out = workspace.not_expressed.difference(before)
+    plan = make_plan(workspace.stores, workspace.join, workspace.model, predict, left_out)
+    chosen = only(plan, [*_drawn(parameters, plan.genes, statistics), *before])
+    return in_order_of(workspace.ensemble, chosen) if before else chosen
 
 
-def _genes(statistics: xr.Dataset) -> list[str]:
-    return [str(gene) for gene in statistics["gene"].values]
+def _drawn(parameters: Sensitivity, genes: xr.Dataset, statistics: xr.Dataset) -> list[str]:
+    """Return the genes that an ensemble is tried on, among these that have statistics.
+
+    By a hash of seed and gene: whoever draws more, or among more, draws most of them again.
+    """
+    possible = set(_genes(genes)) & set(_genes(statistics))
+    by_hash = sorted(possible, key=lambda gene: fingerprint([parameters.seed, gene]))
+    return by_hash[: parameters.n_genes]
+
+
+def _ensemble(workspace: Workspace) -> xr.Dataset:
+    return open_cube(workspace.ensemble, incomplete="nan")
+
+
+def _genes(dataset: xr.Dataset) -> list[str]:
+    return [str(gene) for gene in dataset["gene"].values]
 
 
 def _inputs(workspace: Workspace, statistics: xr.Dataset) -> str:
     parameters = workspace.recipe.stage(Sensitivity)
     weighted = _weighted(workspace, statistics)
     lists = _lists(workspace)
-    ensemble = parameters.ensemble and ensemble_plan(workspace, statistics).recipe_hash
+    shards: list[list[str | int]] = []
+    if parameters.ensemble is not None and exists(workspace.ensemble):
+        drawn = _drawn(parameters, _ensemble(workspace), statistics)
+        done = done_shards(workspace.ensemble)
+        shards = [[*key, *done[key].checksums.values()] for key in sorted(done) if key[0] in drawn]
     return fingerprint(
         {
             "version": [SENSITIVITY.version, zarrbench.__version__],
@@ -116,7 +138,7 @@ def _inputs(workspace: Workspace, statistics: xr.Dataset) -> str:
             "statistics": statistics.attrs["inputs"],
             "weighted": "" if weighted is None else weighted.attrs["inputs"],
             "lists": "" if lists is None else lists.attrs["inputs"],
-            "ensemble": ensemble or "",
+            "ensemble": shards,
         }
     )
 
@@ -151,7 +173,7 @@ def _compared(workspace: Workspace, statistics: xr.Dataset) -> xr.Dataset:
 
     def correlated(cube: xr.Dataset, variable: str) -> NDArray[np.float64]:
         predicted = combine_haplotypes(cube[variable], choices.haplotypes)
-        measured = expression.sel(gene=cube["gene"].values)
+        measured = expression.reindex(gene=cube["gene"].values)  # of some, nobody measured any
         return _of(names, correlate(predicted, measured)["r"])
 
     rows: dict[str, NDArray[np.float64]] = {CHOSEN: r}
@@ -161,9 +183,11 @@ def _compared(workspace: Workspace, statistics: xr.Dataset) -> xr.Dataset:
     weighted = _weighted(workspace, statistics)
     if weighted is not None:
         rows[WEIGHTED] = _of(names, weighted["pearson_r"])
-    if workspace.recipe.stage(Sensitivity).ensemble is not None:
-        tried = selected_track(open_cube(workspace.ensemble, incomplete="nan"), choices)
-        rows[ENSEMBLE] = correlated(tried, "prediction")
+    parameters = workspace.recipe.stage(Sensitivity)
+    if parameters.ensemble is not None:
+        tried = _ensemble(workspace)
+        tried = tried.sel(gene=_drawn(parameters, tried, statistics))
+        rows[ENSEMBLE] = correlated(selected_track(tried, choices), "prediction")
     if len(rows) == 1:
         raise RecipeError(
             f"{workspace.file}: the sensitivity stage has nothing to compare with: name "
