@@ -55,7 +55,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="the median counts")
     parser.add_argument("--memory-gib", type=float, default=6.0, help="as in a recipe")
     parser.add_argument("--json", type=Path, help="where to write all figures")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if not 1 <= arguments.rounds <= arguments.peer_snvs:
+        parser.error("every round needs one of --peer-snvs at least")
+    return arguments
 
 
 def measured(folder: Path, sizes: Architecture, arguments: argparse.Namespace) -> dict[str, Any]:
