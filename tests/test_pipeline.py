@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 import yaml
 
 from zarrbench import recipes
+from zarrbench.attribution_parameters import Attributions, Drivers, Motifs, Sensitivity
 from zarrbench.errors import RecipeError
 from zarrbench.models.motif_model import MotifRecipe
 from zarrbench.parameters import (
@@ -20,9 +22,11 @@ from zarrbench.parameters import (
     WeightedTracks,
 )
 from zarrbench.pipeline import STAGES, check_track, load_pipeline
+from zarrbench.predictions.ensemble import Ensemble
 from zarrbench.predictions.plan import Predict
 from zarrbench.predictions.readouts import Readout
 from zarrbench.sources import Source
+from zarrbench.statistics.drivers import DriverRule
 
 KERAS = {
     "kind": "keras",
@@ -383,3 +387,111 @@ def test_lists_of_the_gene_table_stage(tmp_path: Path) -> None:
     assert "cannot be 'any'" in refused(written(tmp_path, stages=stages))
     stages[2] = {"gene_table": {"fine_mapped": ["brain.tsv"]}}
     assert "expected a mapping, found" in refused(written(tmp_path, stages=stages))
+
+
+# --- why a model errs
+
+WHY = [{"attributions": None}, {"drivers": None}, {"motifs": None}, {"sensitivity": None}]
+
+
+def test_stages_that_ask_why(tmp_path: Path) -> None:
+    recipe = load_pipeline(written(tmp_path, stages=[PREDICT, STATISTICS, *WHY, {"report": None}]))
+    assert list(recipe.stages)[2:-1] == ["attributions", "drivers", "motifs", "sensitivity"]
+    assert recipe.stage(Attributions) == Attributions(None, None, True, False, "consistent")
+    assert recipe.stage(Drivers) == Drivers(DriverRule(), "significant", 0.2, 0.2, "none")
+    assert recipe.stage(Motifs) == Motifs("examined", 1000, "max")
+    assert recipe.stage(Sensitivity) == Sensitivity(None, 30, 1)
+
+
+def test_all_that_those_stages_can_be_told(tmp_path: Path) -> None:
+    rule = {"min_increment": 0.1, "alpha": 0.05, "criteria": "increment_only",
+            "nan_f": "propagate", "allow_negative_r": True, "log_sum": True,
+            "antidriver": True}  # fmt: skip
+    stages = [
+        {"attributions": {"readout": {"kind": "raw_sum", "bins": [1, 2]}, "tracks": ["control"],
+                          "profiles": True, "alignment": "released"}},
+        {"drivers": {"rule": rule, "examined": "all", "min_r": 0, "min_r_linear": 0.5,
+                     "weighting": "increment"}},
+        {"motifs": {"genes": "all", "tss_flank": 5, "norm": "std"}},
+        {"sensitivity": {"ensemble": {"shifts": [0, 1]}, "n_genes": 3, "seed": 0}},
+    ]  # fmt: skip
+    recipe = load_pipeline(written(tmp_path, stages=[PREDICT, STATISTICS, *stages]))
+    readout = Readout("raw_sum", (1, 2))
+    assert recipe.stage(Attributions) == Attributions(readout, ("control",), True, True, "released")
+    assert recipe.stage(Attributions).optional_variables == ("gradient", "gradient_profile")
+    assert recipe.stage(Drivers) == Drivers(DriverRule(**rule), "all", 0, 0.5, "increment")
+    assert recipe.stage(Motifs) == Motifs("all", 5, "std")
+    assert recipe.stage(Sensitivity) == Sensitivity(Ensemble((0, 1)), 3, 0)
+
+
+def test_the_order_of_stages_is_that_of_what_they_need(tmp_path: Path) -> None:
+    """Each of all stages must stand before every later one, wherever that is."""
+    needed = {"expression": {"counts": True}, "predixcan": {"weights": "w.db"}, **PREDICT}
+    names = list(STAGES)
+    assert names.index("statistics") < names.index("attributions") < names.index("drivers")
+    assert names.index("drivers") < names.index("motifs") < names.index("report")
+    for stage in ("track_weights", "gene_table"):
+        assert names.index(stage) < names.index("sensitivity") < names.index("report")
+    for early, late in itertools.pairwise(names):
+        stages = [{name: needed.get(name)} for name in (late, early)]
+        assert refused(written(tmp_path, stages=stages)) == (
+            f": stages[1]: the stage {early!r} must stand before {late!r}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("stage", "parameters", "message"),
+    [
+        ("attributions", {"graidents": True}, "unknown key 'graidents'; did you mean 'gradients'?"),
+        ("attributions", {"tracks": []}, "tracks must name at least one track; leave it out for"),
+        ("attributions", {"tracks": "control"}, "tracks: expected a list, found 'control'"),
+        ("attributions", {"profiles": True, "gradients": False}, "set gradients to true"),
+        ("attributions", {"alignment": "release"}, "did you mean 'released'"),
+        ("attributions", {"readout": "identity"}, "attributions.readout: 'identity' needs a model "
+         "of one bin, this one has 5"),
+        ("attributions", {"readout": "attribution"}, "attributions.readout: bins (447, 448, 449) "
+         "are not all in 0..4"),
+        ("attributions", {"readout": {"kind": "raw_sum", "bins": [1, 1]}}, "name a bin twice"),
+        ("drivers", {"rules": {}}, "unknown key 'rules'; did you mean 'rule'?"),
+        ("drivers", {"rule": {"min_incremnt": 1}}, "drivers.rule: unknown key 'min_incremnt'"),
+        ("drivers", {"rule": {"min_increment": 1}}, "min_increment must be from 0 to below 1"),
+        ("drivers", {"rule": {"min_increment": -0.1}}, "min_increment must be from 0 to below 1"),
+        ("drivers", {"rule": {"alpha": 0}}, "alpha must be above 0 and at most 1"),
+        ("drivers", {"rule": {"alpha": 1.5}}, "alpha must be above 0 and at most 1"),
+        ("drivers", {"rule": {"criteria": "ful"}}, "did you mean 'full'"),
+        ("drivers", {"rule": {"nan_f": "zeros"}}, "did you mean 'zero'"),
+        ("drivers", {"min_r": 1}, "min_r and min_r_linear must be from 0 to below 1"),
+        ("drivers", {"min_r": -0.2}, "min_r and min_r_linear must be from 0 to below 1"),
+        ("drivers", {"min_r_linear": float("nan")}, "min_r_linear must be from 0 to below 1"),
+        ("drivers", {"examined": "significants"}, "did you mean 'significant'"),
+        ("drivers", {"weighting": "increments"}, "did you mean 'increment'"),
+        ("motifs", {"flank": 5}, "unknown key 'flank'"),
+        ("motifs", {"tss_flank": 0}, "tss_flank must be a positive number of bases"),
+        ("motifs", {"tss_flank": 1.5}, "tss_flank: expected"),
+        ("motifs", {"genes": "examine"}, "did you mean 'examined'"),
+        ("motifs", {"norm": "sd"}, "norm: 'sd' is not a choice"),
+        ("sensitivity", {"ensembel": {}}, "unknown key 'ensembel'; did you mean 'ensemble'?"),
+        ("sensitivity", {"n_genes": 0}, "n_genes must be at least 1"),
+        ("sensitivity", {"seed": -1}, "seed must not be negative"),
+        ("sensitivity", {"ensemble": {"shifts": []}}, "shifts must name at least one"),
+        ("sensitivity", {"ensemble": {"shifts": [0, 0]}}, "name one twice"),
+        ("sensitivity", {"ensemble": {"shifts": [4096]}}, "sensitivity.ensemble: shifts [4096] "
+         "move the TSS out of the model's input: they must lie in -4096..4095"),
+    ],
+)  # fmt: skip
+def test_refused_stages_that_ask_why(
+    tmp_path: Path, stage: str, parameters: dict[str, Any], message: str
+) -> None:
+    sentence = refused(written(tmp_path, stages=[PREDICT, STATISTICS, {stage: parameters}]))
+    assert sentence.startswith((f": stages[2].{stage}", f": stages.{stage}"))
+    assert message in sentence
+
+
+def test_an_ensemble_of_an_ensemble_is_refused(tmp_path: Path) -> None:
+    predict = {"predict": {**PREDICT["predict"], "ensemble": {"shifts": [0, 1]}}}
+    stages = [predict, STATISTICS, {"sensitivity": {"ensemble": {}}}]
+    assert refused(written(tmp_path, stages=stages)) == (
+        ": stages.sensitivity.ensemble: the predictions are those of an ensemble already"
+    )
+    stages[2] = {"sensitivity": {}}  # readouts and weights may still be compared
+    assert load_pipeline(written(tmp_path, stages=stages)).stage(Sensitivity).ensemble is None

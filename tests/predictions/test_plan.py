@@ -11,7 +11,7 @@ from zarrbench.genome.coordinates import Window
 from zarrbench.layouts import PREDICTIONS
 from zarrbench.predictions.ensemble import Ensemble
 from zarrbench.predictions.grid import Block
-from zarrbench.predictions.plan import Predict
+from zarrbench.predictions.plan import Predict, only
 from zarrbench.predictions.readouts import Readout
 from zarrbench.recipes import parse
 from zarrbench.sources import Source
@@ -114,6 +114,31 @@ def test_tasks(planned):
     assert all(task.windows == plan.windows(task.row) for task in tasks)
     assert plan.size()["tasks"] == 21
     assert [task.gene for task in plan.tasks(2)] == [PREDICTED[0]] * 3 + [PREDICTED[1]] * 3
+
+
+def test_only_some_genes(planned):
+    plan = planned(block_size=8, individuals="all")
+    wanted = [PREDICTED[4], PREDICTED[1], "ENSG00000000099"]
+    some = only(plan, wanted)
+    assert some.genes.gene.values.tolist() == [PREDICTED[1], PREDICTED[4]]  # in its order
+    # the tasks are those of the plan, but for the row in the cube; so are the numbers
+    whole = [task for task in plan.tasks() if task.gene in wanted]
+    assert [dataclasses.replace(task, row=0, individuals=None) for task in some.tasks()] == [
+        dataclasses.replace(task, row=0, individuals=None) for task in whole
+    ]
+    for task, other in zip(some.tasks(), whole, strict=True):
+        assert np.array_equal(task.individuals, other.individuals)
+        assert task.row == some.genes.gene.values.tolist().index(task.gene)
+    assert some.numbers_hash == plan.numbers_hash
+    assert some.recipe_hash != plan.recipe_hash
+    assert some.recipe["genes"]["n"] == 2
+    assert {**some.recipe, "genes": plan.recipe["genes"]} == plan.recipe
+    assert some.size()["tasks"] == 2 * 3
+    assert some.frame.genes.gene.values.tolist() == some.genes.gene.values.tolist()
+    assert only(plan, PREDICTED).recipe_hash == plan.recipe_hash
+    assert only(plan, wanted[:2]).recipe_hash == only(some, wanted).recipe_hash
+    assert only(plan, wanted[:1]).recipe_hash != some.recipe_hash
+    assert plan.genes.sizes["gene"] == 7
 
 
 def test_uncompressed_bytes(planned):

@@ -6,7 +6,13 @@ import pytest
 import xarray as xr
 
 from zarrbench.errors import ModelInputError, RecipeError
-from zarrbench.predictions.readouts import Readout, combine_haplotypes, read_out
+from zarrbench.predictions.readouts import (
+    Readout,
+    asked_bins,
+    combine_haplotypes,
+    derivative,
+    read_out,
+)
 from zarrbench.recipes import parse
 from zarrbench.statistics.correlation import pearson
 
@@ -179,3 +185,68 @@ def test_a_haplotype_that_is_not_done_is_not_made_up(how):
 def test_combining_stays_lazy():
     lazy = xr.DataArray(da.zeros((5, 2), chunks=1), dims=("individual", "haplotype"))
     assert combine_haplotypes(lazy, "mean").chunks is not None
+
+
+# --- derivatives, and numbers whose differences count
+
+
+def readouts_of(n_bins: int) -> list[Readout]:
+    bins = [None, (1,), (2, 0), (n_bins - 1, 1, 2)] if n_bins > 1 else [None, (0,)]
+    kinds = ["raw_sum", "sum_log", "log_sum", *(["identity"] if n_bins == 1 else [])]
+    logarithms = [("e", 1.0), (2, 0.5), (10, 3.0)]
+    return [
+        Readout(kind, chosen, *log)
+        for kind in kinds
+        for chosen in bins
+        for log in (logarithms if "log" in kind else logarithms[:1])
+    ]
+
+
+@pytest.mark.parametrize("readout", [*readouts_of(1), *readouts_of(6)], ids=str)
+def test_derivatives_are_differences(readout):
+    """By each bin of each track, up and down a little; a readout takes no other track's bins."""
+    n_bins = 1 if readout in readouts_of(1) else 6
+    output = np.random.default_rng(3).lognormal(0, 1, (n_bins, 2)).astype(np.float32)
+    asked = asked_bins([readout], n_bins)
+    held = output[asked.start : asked.stop]
+    found = derivative(held, readout, asked)
+    assert found.shape == held.shape
+    assert found.dtype == np.float64
+    step = 2.0**-8  # no rounding of float32 in the step itself
+    expected = np.zeros((*held.shape, 2))
+    for place in np.ndindex(held.shape):
+        ends = []
+        for way in (1, -1):
+            moved = held.astype(np.float64)
+            moved[place] += way * step
+            ends.append(read_out(moved[np.newaxis], readout, asked, np.float64)[0])
+        expected[place] = (ends[0] - ends[1]) / (2 * step)
+    for track in range(2):
+        np.testing.assert_allclose(found[:, track], expected[:, track, track], rtol=3e-4)
+        assert (expected[:, track, 1 - track] == 0).all()
+    # bins that do not count have none
+    counted = range(n_bins) if readout.bins is None else readout.bins
+    assert {b + asked.start for b in np.flatnonzero(found.any(axis=1))} == {*counted}
+
+
+@pytest.mark.parametrize("kind", ["raw_sum", "sum_log", "log_sum"])
+def test_small_differences_are_kept_in_float64(kind):
+    """Of a mutant that changes one bin by its last digit; float32 would round it away."""
+    output = np.full((2, 3, 1), 1000.0, np.float32)
+    output[1, 1] = np.nextafter(np.float32(1000), np.float32(2000))
+    readout = Readout(kind)
+    single = read_out(output, readout)
+    assert single.dtype == np.float32
+    if kind != "raw_sum":
+        assert single[0, 0] == single[1, 0]
+    double = read_out(output, readout, dtype=np.float64)
+    assert double.dtype == np.float64
+    change = float(output[1, 1, 0]) - 1000
+    slope = derivative(output[0], readout)[1, 0]
+    assert (double[1] - double[0])[0] == pytest.approx(slope * change, rel=1e-4)
+    np.testing.assert_array_equal(double.astype(np.float32), single)
+
+
+def test_sums_that_float64_holds_are_no_failure():
+    huge = np.full((1, 2, 1), 3e38, np.float32)
+    assert read_out(huge, Readout("raw_sum"), dtype=np.float64)[0, 0] == pytest.approx(6e38)

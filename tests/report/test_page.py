@@ -10,10 +10,12 @@ from pathlib import Path
 import dask
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 from zarrbench import layouts
+from zarrbench.attribution_layouts import DRIVERS
 from zarrbench.genotypes import policies
 from zarrbench.report import page
 
@@ -408,3 +410,139 @@ def test_genes_of_fewer_than_five_people_show_no_numbers_of_people(tmp_path):
         assert report.genes[name][row] is None
         assert report.genes[name][row - 1] is not None
     assert report.genes["reference_prediction"][row] is not None
+
+
+# --- drivers
+
+R_OF_DRIVERS = [0.5, -0.6, np.nan, 0.3, 0.9]
+
+
+def made_drivers(n_drivers, names=None) -> xr.Dataset:
+    """A dataset of the layout: some drivers of genes of these r, all examined where r is known."""
+    r, gene = np.array(R_OF_DRIVERS), np.repeat(np.arange(5), n_drivers)
+    sizes = {"gene": 5, "driver": len(gene)}
+    made = {"string": "s", "float": 0.5, "int": 1, "bool": True}
+    variables = {
+        name: (kind.dims, np.full([sizes[d] for d in kind.dims], made[kind.kind]))
+        for name, kind in DRIVERS.variables.items()
+    }
+    ids = np.array([f"ENSG{i:07d}" for i in range(5)], object)
+    has = np.array(n_drivers) > 0
+    variables |= {
+        "gene": ("gene", ids),
+        "gene_name": ("gene", np.array(names or [f"NAME{i}" for i in range(5)], object)),
+        "r": ("gene", r),
+        "examined": ("gene", np.isfinite(r)),
+        "group": ("gene", (np.sign(np.nan_to_num(r)) * has).astype(int)),
+        "n_drivers": ("gene", np.array(n_drivers)),
+        "driver_gene": ("driver", ids[gene] if len(gene) else np.array([], "U1")),
+    }
+    dataset = xr.Dataset(variables)
+    DRIVERS.check(dataset, Path("x"))
+    return dataset
+
+
+def made_variants(gene: str) -> pd.DataFrame:
+    """Rows of the concordance table of a gene: one of three SNVs has too few carriers."""
+    return pd.DataFrame(
+        {
+            "gene_id": gene,
+            "variant_position": [10, 20, 30],
+            "effect_allele": ["A", "C", "G"],
+            "carriers": [50, 4, 7],
+            "carrier_frequency": [0.5, 0.04, 0.07],
+            "ism": [0.1, 77.125, -0.2 - int(gene[-1])],
+            "slope": [1.0, 99.0625, 0.5],
+            "increment": [0.9, 0.1, 0.0],
+            "is_driver": [True, False, False],
+        }
+    )
+
+
+def with_drivers(drivers: xr.Dataset, asked: list[str] | None = None) -> page.ReportInputs:
+    def variants(gene: str) -> pd.DataFrame:
+        if asked is not None:
+            asked.append(gene)
+        return made_variants(gene)
+
+    return made_inputs(R, drivers=page.DriverInputs(drivers, variants))
+
+
+def section_of_drivers(report: Page) -> Page:
+    start = report.html.index('<section id="drivers">')
+    return Page(report.html[start : report.html.index("</section>", start) + len("</section>")])
+
+
+def test_drivers_have_their_section_where_there_are_any(tmp_path, report):
+    assert 'id="drivers"' not in report.html
+    assert "Which variants make the prediction" not in report.text
+    asked: list[str] = []
+    shown = written(tmp_path, with_drivers(made_drivers([1, 2, 0, 3, 0]), asked))
+    assert shown.open == []
+    ids = [a["id"] for _, a in shown.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    section = section_of_drivers(shown)
+    assert sum(tag == "svg" for tag, _ in section.tags) == 5
+    # of the genes with a driver, those of highest and lowest r: only their variants are read
+    assert asked == ["ENSG0000000", "ENSG0000001"]
+    for sentence in ("NAME0, r = 0.500: what each SNV does", "NAME1, r = −0.600: what each SNV"):
+        assert sentence in section.text
+    assert section.text.count("1 of 3 SNVs have no slope here or fewer than 5 carriers") == 2
+    assert "77.125" not in shown.html
+    assert "99.06" not in shown.html
+    assert section.text.index("NAME0, r") < section.text.index("NAME1, r")
+    found = [a["aria-label"] for _, a in section.tags if "aria-label" in a]
+    assert "Slope against attribution of NAME1" in found
+    # the rest of the page is as without
+    rest = shown.html.replace(section.html, "")
+    assert Page(rest).text == report_without(tmp_path).text
+
+
+def report_without(folder: Path) -> Page:
+    (folder / "report.html").unlink()
+    return written(folder, made_inputs(R))
+
+
+def test_a_single_gene_with_drivers_is_drawn_once(tmp_path):
+    asked: list[str] = []
+    section = section_of_drivers(written(tmp_path, with_drivers(made_drivers([0, 3, 0, 0, 0]),
+                                                                asked)))  # fmt: skip
+    assert asked == ["ENSG0000001"]
+    assert sum(tag == "svg" for tag, _ in section.tags) == 4
+
+
+def test_drivers_of_a_gene_whose_r_is_undefined(tmp_path):
+    section = section_of_drivers(written(tmp_path, with_drivers(made_drivers([0, 0, 1, 0, 0]))))
+    assert "NAME2, r = undefined" in section.text
+    assert "nan" not in section.text.lower()
+
+
+def test_without_any_driver_the_section_says_so(tmp_path):
+    asked: list[str] = []
+    shown = written(tmp_path, with_drivers(made_drivers([0] * 5), asked))
+    section = section_of_drivers(shown)
+    assert asked == []
+    assert sum(tag == "svg" for tag, _ in section.tags) == 3
+    for sentence in ("no examined gene has drivers that can be compared", "no examined gene has a"):
+        assert sentence in section.text
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "<script>", '"><img src=x onerror=alert(1)>', "$x^{$",
+                                  "{{ 7 * 7 }}", "a&b"])  # fmt: skip
+def test_hostile_names_of_genes_with_drivers_are_only_text(tmp_path, name):
+    drivers = made_drivers([1, 1, 0, 0, 0], names=[name, "B", "C", "D", "E"])
+    shown = written(tmp_path, with_drivers(drivers))
+    assert shown.html.count("<script") == shown.html.count("</script") == 2
+    assert shown.open == []
+    section = section_of_drivers(shown)
+    assert not any(tag == "img" for tag, _ in section.tags)
+    assert f"{name}, r = 0.500" in section.text
+    [label] = [a["aria-label"] for _, a in section.tags if name in a.get("aria-label", "")]
+    assert label == f"Slope against attribution of {name}"
+
+
+def test_a_gene_without_a_name_is_called_by_its_id(tmp_path):
+    drivers = made_drivers([1, 0, 0, 0, 0], names=["", "B", "C", "D", "E"])
+    assert "ENSG0000000, r = 0.500" in section_of_drivers(
+        written(tmp_path, with_drivers(drivers))
+    ).text  # fmt: skip
