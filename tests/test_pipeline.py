@@ -495,3 +495,16 @@ def test_an_ensemble_of_an_ensemble_is_refused(tmp_path: Path) -> None:
     )
     stages[2] = {"sensitivity": {}}  # readouts and weights may still be compared
     assert load_pipeline(written(tmp_path, stages=stages)).stage(Sensitivity).ensemble is None
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ([PREDICT, {"attributions": {}}, {"drivers": {}}], "'drivers' needs 'statistics' before"),
+        ([PREDICT, STATISTICS, {"drivers": {}}], "'drivers' needs 'attributions' before it"),
+        ([PREDICT, {"drivers": {}}], "'drivers' needs 'statistics' and 'attributions' before it"),
+        ([PREDICT, STATISTICS, {"motifs": {}}], "'motifs' needs 'drivers' before it"),
+    ],
+)
+def test_stages_that_others_work_on(tmp_path: Path, stages: list, said: str) -> None:
+    assert said in refused(written(tmp_path, stages=stages))

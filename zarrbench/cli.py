@@ -76,6 +76,7 @@ def run(
     from zarrbench.layouts import GENE_TABLE, GENOTYPE_QUALITY, POPULATION, TRACK_WEIGHTS
     from zarrbench.recipes import find
     from zarrbench.stages import (
+        attributions,
         drivers,
         gene_table,
         genotype_quality,
@@ -95,6 +96,7 @@ def run(
     if dry_run:
         workspace.check_track()
         track_weights.check_weights(workspace)
+        attributions.check_attributions(workspace)
         workspace.stores.build()
         have_expression(workspace)
         show(predict.dry_run(workspace, limit_genes, extend), as_json)

@@ -100,6 +100,7 @@ def load_pipeline(path: Path) -> PipelineRecipe:
         stages=_stages(raw.stages, path),
     )
     _check_components(recipe.stages, path)
+    _check_needed(recipe.stages, path)
     predict = recipe.stages.get("predict")
     if isinstance(predict, Predict):
         predict.check(recipe.model.spec(), f"{path}: stages.predict")
@@ -118,6 +119,21 @@ def _check_components(stages: Mapping[str, Any], path: Path) -> None:
             raise RecipeError(
                 f"{path}: stages.{name}.genotype_components asks for {wanted}, and the pipeline "
                 f"makes {made}; write 'genotype_quality: {{n_components: {wanted}}}' before it"
+            )
+
+
+# What a stage works on: the results of these
+_NEEDED = {"drivers": ("statistics", "attributions"), "motifs": ("drivers",)}
+
+
+def _check_needed(stages: Mapping[str, Any], path: Path) -> None:
+    """Refuse a stage without those whose results it works on."""
+    for name, needed in _NEEDED.items():
+        lacking = [other for other in needed if other not in stages]
+        if name in stages and lacking:
+            raise RecipeError(
+                f"{path}: the stage {name!r} needs {' and '.join(map(repr, lacking))} before it; "
+                f"add them to 'stages'"
             )
 
 

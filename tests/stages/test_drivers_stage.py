@@ -20,7 +20,11 @@ from zarrbench.parameters import Null, Statistics
 from zarrbench.predictions.cube import open_cube
 from zarrbench.predictions.plan import Predict
 from zarrbench.predictions.readouts import Readout
-from zarrbench.stages.attributions import run_attributions, standing_attributions
+from zarrbench.stages.attributions import (
+    check_attributions,
+    run_attributions,
+    standing_attributions,
+)
 from zarrbench.stages.attributions import summary as attributions_summary
 from zarrbench.stages.drivers import run_drivers, standing_drivers, summary
 from zarrbench.stages.gene_drivers import read_concordance
@@ -185,6 +189,21 @@ def test_tracks_and_gradients_that_cannot_be(predicted, client, workspace_in, tm
     assert not list((tmp_path / "plain").rglob("*.npz"))
     run_attributions(asked(plain, attributions=Attributions(gradients=False)), client, "GPU")
     assert "gradient" not in open_attributions(plain.attributions)
+
+
+def test_tracks_are_checked_before_anything_is_predicted(workspace_in, tmp_path):
+    plain = workspace_in(tmp_path / "plain")
+    check_attributions(plain)
+    for tracks in ((), ("T1",), ("T2", "odd")):
+        attributions = Attributions(tracks=tracks or None)
+        check_attributions(asked(plain, attributions=attributions, drivers=Drivers()))
+    other = asked(plain, attributions=Attributions(tracks=("T0", "T2")))
+    check_attributions(other)
+    with pytest.raises(RecipeError, match="tracks lacks 'T1', the track of the statistics"):
+        check_attributions(asked(other, drivers=Drivers()))
+    with pytest.raises(RecipeError, match="no track 'T9'"):
+        check_attributions(asked(plain, attributions=Attributions(tracks=("T9",))))
+    assert not (tmp_path / "plain").exists()
 
 
 def test_the_window_of_the_study_is_a_base_further(predicted, client, tmp_path):

@@ -1,18 +1,30 @@
 """Results on S3: what a run asks of the server, and what it does when that refuses."""
 
+import dataclasses
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from zarrbench import ledger
+from zarrbench.attribution_parameters import Attributions, Drivers, Motifs, Sensitivity
+from zarrbench.attributions.store import open_attributions
 from zarrbench.errors import SourceError, StorageError
 from zarrbench.predictions.cube import done_shards, open_cube
+from zarrbench.predictions.ensemble import Ensemble
 from zarrbench.predictions.plan import Predict
 from zarrbench.predictions.readouts import Readout
 from zarrbench.remote import place
+from zarrbench.stages.attributions import run_attributions
+from zarrbench.stages.drivers import run_drivers, standing_drivers
+from zarrbench.stages.gene_drivers import read_concordance
+from zarrbench.stages.motifs import run_motifs
 from zarrbench.stages.predict import run_predict
+from zarrbench.stages.sensitivity import run_sensitivity, standing_sensitivity
 from zarrbench.stages.statistics import run_statistics
 from zarrbench.stages.status import pipeline_status
 from zarrbench.stages.verify import verify
+from zarrbench.statistics.drivers import DriverRule
 from zarrbench.storage import exists, get
 
 pytestmark = pytest.mark.network
@@ -44,6 +56,41 @@ def test_the_same_numbers_and_tables_as_here(workspaces, client, s3):
     assert exists(remote.statistics)
     _few_requests(remote, client, s3)
     _flipped(remote, client, s3)
+
+
+def test_why_the_model_errs_is_the_same_there(workspaces, client):
+    """Attributions, drivers, motifs and sensitivity, with all that they keep."""
+    stages = {
+        "attributions": Attributions(gradients=False),
+        "drivers": Drivers(DriverRule(criteria="increment_only"), "all", 0.0, 0.0),
+        "motifs": Motifs("all", tss_flank=10),
+        "sensitivity": Sensitivity(Ensemble((0, 1), False), 3),
+    }
+    tables = []
+    for workspace in workspaces:
+        recipe = dataclasses.replace(workspace.recipe, stages={**workspace.recipe.stages, **stages})
+        one = dataclasses.replace(workspace, recipe=recipe)
+        run_predict(one, client, "GPU")
+        run_statistics(one, client)
+        assert not run_attributions(one, client, "GPU").failed
+        run_drivers(one, client)
+        assert not run_motifs(one, client, "GPU").failed
+        run_sensitivity(one, client, "GPU")
+        results = (one.drivers_table, *one.motif_tables, one.sensitivity_table,
+                   *map(one.cluster_motifs, ("reference", "variant")))  # fmt: skip
+        tables.append([get(result) for result in results])
+        # a second run finds all of it
+        assert run_attributions(one, client, "GPU").now == 0
+        assert run_motifs(one, client, "GPU").now == 0
+        assert standing_drivers(one) is not None
+        assert standing_sensitivity(one) is not None
+        assert len(read_concordance(one.concordance)) > 10
+        assert not verify(one.stores, one)["damaged"]
+    assert None not in tables[0]
+    assert tables[0] == tables[1]
+    remote, here = (open_attributions(w.attributions).load() for w in workspaces)
+    assert remote.drop_attrs().equals(here.drop_attrs())
+    pd.testing.assert_frame_equal(*(read_concordance(w.concordance) for w in workspaces))
 
 
 def _few_requests(remote, client, s3):

@@ -212,6 +212,26 @@ def attributed_window(workspace: Workspace, gene: xr.Dataset) -> Window:
     return window.shifted(-1) if released else window
 
 
+def check_attributions(workspace: Workspace) -> None:
+    """Refuse, before anything is predicted, tracks that the model lacks or the drivers would lack.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if "attributions" not in workspace.recipe.stages:
+        return
+    tracks = workspace.model.tracks()
+    attributed = {tracks[track].id for track in attributed_tracks(workspace)}
+    wanted = _default_track(workspace)
+    named = {track.id for track in tracks if wanted in (None, track.id, track.description)}
+    if "drivers" in workspace.recipe.stages and attributed.isdisjoint(named):
+        raise RecipeError(
+            f"{workspace.file}: stages.attributions.tracks lacks {wanted!r}, the track of the "
+            f"statistics, which the drivers stage needs; add it"
+        )
+
+
 def attributed_tracks(workspace: Workspace) -> tuple[int, ...]:
     """Return which of the model's tracks are attributed.
 

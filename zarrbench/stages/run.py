@@ -13,7 +13,7 @@ from zarrbench.locks import locked
 from zarrbench.predictions.run import Filled
 from zarrbench.recipes import nearest
 from zarrbench.remote import is_url
-from zarrbench.stages.attributions import run_attributions
+from zarrbench.stages.attributions import check_attributions, run_attributions
 from zarrbench.stages.drivers import run_drivers
 from zarrbench.stages.eqtl import run_eqtl
 from zarrbench.stages.expression import run_expression
@@ -97,6 +97,10 @@ _WITHOUT_CLUSTER = {
 }
 
 
+# Stages whose workers load the model
+_PREDICTING = {"predict", "attributions", "motifs", "sensitivity"}
+
+
 def _process_bytes(workspace: Workspace) -> int:
     """Return the memory that a process needs, as the model says, if it does."""
     return int(getattr(workspace.recipe.model, "process_bytes", PROCESS_BYTES))
@@ -152,6 +156,7 @@ def run_pipeline(
     if "predict" in stages:
         workspace.check_track()
         check_weights(workspace)
+        check_attributions(workspace)
     running = Running(workspace, cluster.slot, limit, retry_failed, extend)
     with contextlib.ExitStack() as stack:
         for name in stages:
@@ -159,7 +164,7 @@ def run_pipeline(
                 stack.enter_context(locked(workspace.folder))
             if name not in _WITHOUT_CLUSTER and running.cluster is None:
                 client = stack.enter_context(started(cluster, _process_bytes(workspace)))
-                needed = _requirements(workspace, "predict" in stages)
+                needed = _requirements(workspace, not _PREDICTING.isdisjoint(stages))
                 stack.enter_context(checked(client, cluster.slot, needed))
                 running.cluster = client
             began = time.perf_counter()
