@@ -15,9 +15,11 @@ from click.testing import CliRunner
 
 from zarrbench import cli
 from zarrbench.layouts import PREDICTIONS
+from zarrbench.models.cnn import CnnRecipe
 from zarrbench.models.enformer.targets import STUDY_TRACK
 from zarrbench.models.enformer_model import EnformerRecipe
 from zarrbench.models.protocol import parse_model
+from zarrbench.models.training import Training
 from zarrbench.parameters import Expression
 from zarrbench.pipeline import STAGES, load_pipeline
 from zarrbench.recipes import parse
@@ -65,7 +67,7 @@ def test_slicing_takes_five_lines() -> None:
 
 
 def test_yaml_examples_are_accepted(tmp_path: Path) -> None:
-    _, stores, pipeline = blocks("yaml")
+    _, _, stores, pipeline = blocks("yaml")
     for folder, text in (("stores", stores), ("pipelines", pipeline)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.yaml").write_text(text)
@@ -94,6 +96,24 @@ def test_the_model_example_shows_defaults() -> None:
     assert isinstance(recipe, EnformerRecipe)
     assert recipe.tracks == (STUDY_TRACK,)
     assert recipe == EnformerRecipe(recipe.source, recipe.targets, recipe.tracks)
+
+
+def test_the_cnn_example_shows_defaults() -> None:
+    shown = yaml.safe_load(blocks("yaml")[1])["model"]
+    recipe = parse_model(shown, "README.md: model")
+    assert isinstance(recipe, CnnRecipe)
+    training = Training(recipe.training.held_out, pseudocount=recipe.training.pseudocount)
+    assert recipe == CnnRecipe(recipe.name, recipe.weights, training)
+
+
+def test_stages_in_the_text_are_accepted() -> None:
+    """Every ``- stage: {...}`` line of the README, whatever section it stands in."""
+    lines = re.findall(r"^ +- (\w+: \{.*\})(?:\s+#.*)?$", README, flags=re.MULTILINE)
+    shown = [next(iter(yaml.safe_load(line).items())) for line in lines]
+    for name, given in shown:
+        if name in STAGES:
+            parse(STAGES[name], given, f"README.md: {name}")
+    assert {"attributions", "drivers", "motifs", "sensitivity"} <= {name for name, _ in shown}
 
 
 def test_dims_of_the_cube_are_as_said() -> None:
