@@ -963,3 +963,92 @@ def test_a_disk_that_is_full_during_a_run(
         )
     else:
         assert (made / product).stat().st_size > 10_000
+
+
+# --- attributions
+
+ATTRIBUTIONS = {"attributions": {"gradients": False}}
+
+
+def attributions_in(study: Study) -> dict[str, Any]:
+    """What the stage has made: its store and its parts; the ledger is another in every run."""
+    folder = study.data / "study"
+    return {name: contents(folder / name) for name in ("attributions.zarr", "attributions.parts")}
+
+
+@pytest.fixture
+def attributing(study: Study) -> Study:
+    """The good study with a stage more."""
+    study.pipeline["stages"].insert(2, ATTRIBUTIONS)
+    return study
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("amid", ["parts", "store"])
+def test_a_disk_that_is_full_when_snvs_are_attributed(
+    attributing: Study, disk: Callable[[int], None], results: Path, amid: str
+) -> None:
+    study, made = attributing, attributing.data / "study"
+    disk(PLENTY)
+    shutil.copytree(results, study.data, dirs_exist_ok=True)
+    before = pages(study.data)
+    assert study.run("--only", "attributions").code == 0
+    whole = attributions_in(study)
+    sizes = {name: pages(made / f"attributions.{name}") for name in ("parts", "ledger", "zarr")}
+    for name in sizes:
+        shutil.rmtree(made / f"attributions.{name}")
+    room = sizes["parts"] // 2 if amid == "parts" else sum(sizes.values()) - 5
+    disk(before + room)
+    refused(study.run("--only", "attributions"), rf"cannot write .*/study/\S+: {DISK_FULL}")
+    assert leftovers(study.data) == []
+    assert not (made / "attributions.zarr").exists()
+    n_parts = len(list((made / "attributions.parts").glob("*.npz")))
+    assert n_parts == SMALL.genes if amid == "store" else n_parts < SMALL.genes
+    disk(PLENTY)
+    assert study.run("--only", "attributions").code == 0
+    assert attributions_in(study) == whole
+
+
+@pytest.mark.cluster
+def test_snvs_are_attributed_in_a_read_only_place(attributing: Study, results: Path) -> None:
+    study, made = attributing, attributing.data / "study"
+    shutil.copytree(results, study.data)
+    assert study.run("--only", "attributions", "--limit-genes", "1").code == 0
+    before = attributions_in(study)
+    bind = ["mount", "--bind", str(made), str(made)]
+    if subprocess.run(bind, capture_output=True, check=False).returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(made)], check=True)
+        refused(study.run("--only", "attributions"), "cannot write .*: the file system is read-on")
+        assert attributions_in(study) == before
+    finally:
+        subprocess.run(["umount", "-l", str(made)], check=True)
+    assert study.run("--only", "attributions").code == 0
+    assert len(list((made / "attributions.parts").glob("*.npz"))) == SMALL.genes
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"gradients": True}, "the model 'letters' offers no gradients; set 'gradients: false'"),
+        ({"gradients": False, "tracks": ["b"]}, "stages.attributions.tracks: .*no track 'b'"),
+    ],
+)
+def test_what_the_model_cannot_attribute(
+    finished: Study, parameters: dict[str, Any], said: str
+) -> None:
+    finished.pipeline["stages"].insert(2, {"attributions": parameters})
+    refused(finished.run("--only", "attributions"), said)
+    assert not list(finished.data.rglob("attributions.zarr"))
+    assert not list(finished.data.rglob("*.npz"))
+
+
+@pytest.mark.cluster
+def test_stages_that_ask_why_without_what_they_need(finished: Study) -> None:
+    why = [ATTRIBUTIONS, {"drivers": None}, {"motifs": None}, {"sensitivity": None}]
+    finished.pipeline["stages"][2:2] = why
+    refused(finished.run("--only", "drivers"), "there is no attributions store", "study/attrib")
+    refused(finished.run("--only", "motifs"), "drivers.zarr are not there.*--only drivers' first")
+    refused(finished.run("--only", "sensitivity"), "sensitivity stage has nothing to compare with")

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
+from zarrbench.attributions.parts import verify_parts
 from zarrbench.predictions.verification import verify_cube
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -23,6 +25,28 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 #: `ZARRBENCH_KILLS=50` for the full proof
 KILLS = int(os.environ.get("ZARRBENCH_KILLS", "12"))
 RUN = [sys.executable, "-m", "zarrbench", "run", "synthetic", "--only"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A stage that can be killed: what it needs and leaves, what looks for damage, how many kills
+    prove it."""
+
+    stage: str
+    needs: tuple[str, ...]
+    made: tuple[str, ...]
+    verify: Callable[[Path], tuple[int, Sequence[object]]]
+    kills: int
+
+
+CUBE = Kind("predict", (), ("predictions.zarr",), verify_cube, KILLS)
+PARTS = Kind(
+    "attributions",
+    ("predictions.zarr", "predictions.ledger"),
+    ("attributions.zarr", "attributions.parts"),
+    verify_parts,
+    KILLS // 2,
+)
 
 
 def free_port() -> int:
@@ -96,10 +120,16 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def lines(data: Path) -> list[dict]:
+def made_of(kind: Kind, data: Path) -> dict[str, dict[str, bytes]]:
+    """All that the stage wrote, but for its ledger."""
+    return {name: files(data / "synthetic" / name) for name in kind.made}
+
+
+def lines(kind: Kind, data: Path) -> list[dict]:
     """Every line of the ledger that is whole."""
     found = []
-    for path in (data / "synthetic" / "predictions.ledger").glob("*.jsonl"):
+    book = (data / "synthetic" / kind.made[0]).with_suffix(".ledger")
+    for path in book.glob("*.jsonl"):
         for line in path.read_text().splitlines():
             try:
                 found.append(json.loads(line))
@@ -108,11 +138,18 @@ def lines(data: Path) -> list[dict]:
     return found
 
 
-def disturbed(data: Path, cluster: Cluster, killed: Counter[str], rng: random.Random) -> None:
-    """Run until the cube is finished, killing something now and then."""
+def placed(data: Path, cluster: Cluster) -> list[str]:
+    """The flags of a run in a folder on the cluster."""
     place = data / "cluster.yaml"
     place.write_text(f"name: here\nkind: existing\naddress: {cluster.address}\n")
-    command = [*RUN, "predict", "--data", str(data), "--cluster", str(place)]
+    return ["--data", str(data), "--cluster", str(place)]
+
+
+def disturbed(
+    kind: Kind, data: Path, cluster: Cluster, killed: Counter[str], rng: random.Random
+) -> None:
+    """Run until the stage is finished, killing something now and then."""
+    command = [*RUN, kind.stage, *placed(data, cluster)]
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         with (data / "driver.log").open("wb") as log:
@@ -120,11 +157,11 @@ def disturbed(data: Path, cluster: Cluster, killed: Counter[str], rng: random.Ra
         strike = time.monotonic() + rng.uniform(2, 10)
         while driver.poll() is None and time.monotonic() < deadline:
             cluster.tend()
-            if killed.total() < KILLS and time.monotonic() > strike:
+            if killed.total() < kind.kills and time.monotonic() > strike:
                 victims = {**cluster.victims(), "driver": [psutil.Process(driver.pid)]}
-                kind = rng.choice([kind for kind, found in victims.items() if found])
-                rng.choice(victims[kind]).send_signal(signal.SIGKILL)
-                killed[kind] += 1
+                chosen = rng.choice([name for name, found in victims.items() if found])
+                rng.choice(victims[chosen]).send_signal(signal.SIGKILL)
+                killed[chosen] += 1
                 strike = time.monotonic() + rng.uniform(0.2, 4)
             time.sleep(0.02)
         if driver.wait() == 0:
@@ -135,24 +172,69 @@ def disturbed(data: Path, cluster: Cluster, killed: Counter[str], rng: random.Ra
     raise AssertionError("it never finished: " + (data / "driver.log").read_text())
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run, on a cluster of its own."""
+    data = tmp_path_factory.mktemp("undisturbed")
+    for stage in ("stores", "predict", "attributions"):
+        subprocess.run([*RUN, stage, "--data", str(data)], check=True, capture_output=True)
+    return data
+
+
+def begun(kind: Kind, whole: Path, data: Path) -> Path:
+    """A folder with what the stage needs."""
+    shutil.copytree(whole / "stores", data / "stores")
+    for name in kind.needs:
+        shutil.copytree(whole / "synthetic" / name, data / "synthetic" / name)
+    return data
+
+
 @pytest.mark.timeout(3000)
-def test_whatever_is_killed_the_cube_is_the_same(tmp_path: Path, cluster: Cluster) -> None:
-    whole = tmp_path / "undisturbed"
-    for stage in ("stores", "predict"):
-        subprocess.run([*RUN, stage, "--data", str(whole)], check=True, capture_output=True)
-    expected = files(whole / "synthetic" / "predictions.zarr")
+@pytest.mark.parametrize("kind", [CUBE, PARTS], ids=lambda kind: kind.stage)
+def test_whatever_is_killed_the_results_are_the_same(
+    tmp_path: Path, whole: Path, cluster: Cluster, kind: Kind
+) -> None:
+    expected = made_of(kind, whole)
+    assert all(expected.values())
     killed: Counter[str] = Counter()
     rng = random.Random(KILLS)
     rounds = 0
-    while killed.total() < KILLS:
+    while killed.total() < kind.kills:
         rounds += 1
-        data = tmp_path / f"round{rounds}"
-        shutil.copytree(whole / "stores", data / "stores")
-        disturbed(data, cluster, killed, rng)
-        assert files(data / "synthetic" / "predictions.zarr") == expected
-        done = Counter((e["gene"], e["block"]) for e in lines(data) if e["state"] == "done")
+        data = begun(kind, whole, tmp_path / f"round{rounds}")
+        disturbed(kind, data, cluster, killed, rng)
+        assert made_of(kind, data) == expected
+        done = Counter((e["gene"], e["block"]) for e in lines(kind, data) if e["state"] == "done")
         assert len(done) == 40
         assert set(done.values()) == {1}, f"made twice: {done.most_common(3)}"
-        assert verify_cube(data / "synthetic" / "predictions.zarr")[1] == []
+        assert kind.verify(data / "synthetic" / kind.made[0])[1] == []
     print(f"{killed.total()} kills in {rounds} rounds: {dict(killed)}")
-    assert killed.total() >= KILLS
+    assert killed.total() >= kind.kills
+
+
+KILLED_BEFORE_THE_STORE = """
+import os, signal, sys
+from zarrbench.cli import main
+from zarrbench.stages import attributions
+attributions.write_dataset = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main(sys.argv[1:])
+"""
+
+
+def test_a_driver_killed_between_parts_and_store(
+    tmp_path: Path, whole: Path, cluster: Cluster
+) -> None:
+    data = begun(PARTS, whole, tmp_path / "data")
+    flags = placed(data, cluster)
+    cluster.tend()
+    command = [sys.executable, "-c", KILLED_BEFORE_THE_STORE, *RUN[3:], "attributions", *flags]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    results = data / "synthetic"
+    assert not (results / "attributions.zarr").exists()
+    before = {p.name: p.stat().st_mtime_ns for p in (results / "attributions.parts").iterdir()}
+    assert len([name for name in before if name.endswith(".npz")]) == 40
+    subprocess.run([*RUN, "attributions", *flags], capture_output=True, check=True)
+    assert made_of(PARTS, data) == made_of(PARTS, whole)
+    after = {p.name: p.stat().st_mtime_ns for p in (results / "attributions.parts").iterdir()}
+    assert after == before  # nothing was attributed again
