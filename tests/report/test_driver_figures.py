@@ -67,7 +67,7 @@ def made_variants(n: int = 40, seed: int = 0) -> pd.DataFrame:
             "gene_id": "ENSG0001",
             "variant_position": 1000 + 10 * np.arange(n),
             "effect_allele": rng.choice(list("ACGT"), n),
-            "carriers": rng.integers(5, 100, n),
+            "minor_carriers": rng.integers(5, 100, n),
             "carrier_frequency": rng.uniform(0, 1, n),
             "ism": rng.normal(0, 1e-3, n),
             "slope": rng.normal(0, 1, n),
@@ -160,8 +160,8 @@ def test_slopes_against_attributions():
 
 def test_variants_of_few_carriers_and_without_a_slope_are_not_drawn():
     variants = made_variants(12)
-    variants.loc[[0, 1], "carriers"] = [4, 0]
-    variants.loc[2, "carriers"] = 5
+    variants.loc[[0, 1], "minor_carriers"] = [4, 0]
+    variants.loc[2, "minor_carriers"] = 5
     variants.loc[3, "slope"] = np.nan
     variants.loc[4, "ism"] = np.nan
     variants.loc[[0, 3], "is_driver"] = True
@@ -176,7 +176,7 @@ def test_variants_of_few_carriers_and_without_a_slope_are_not_drawn():
     assert ax.get_ylim()[1] < 10
 
 
-@pytest.mark.parametrize("variants", [made_variants(0), made_variants(3).assign(carriers=4)])
+@pytest.mark.parametrize("variants", [made_variants(0), made_variants(3).assign(minor_carriers=4)])
 def test_no_variant_to_draw(variants):
     table, ax, svg = drawn(driver_figures.slope_against_attribution, variants)
     assert table.empty
@@ -191,7 +191,7 @@ def test_no_variant_to_draw(variants):
 def test_distances_of_drivers():
     rng = np.random.default_rng(1)
     distance = rng.integers(-69_000, 68_000, 300)
-    distance[:4] = -70_000, 0, -1, 67_999
+    distance[:4] = -69_000, 0, -1, 67_999
     gene, main = rng.integers(0, 3, 300), rng.random(300) < 0.3
     drivers = made_drivers([0.5, -0.5, 0.1], examined=[True, True, False],
                            drivers=list(zip(gene, distance, main, strict=True)))  # fmt: skip
@@ -208,6 +208,16 @@ def test_distances_of_drivers():
         expected = [[row.start, 1000, 0, getattr(row, column)] for row in table.itertuples()]
         np.testing.assert_allclose(found[name], expected)
     assert labels(ax) == [f"driver ({shown.sum()})", f"main driver ({(shown & main).sum()})"]
+
+
+@pytest.mark.parametrize("distance", [-70_000, 69_500, 98_303, -98_304])
+def test_distances_beyond_the_edges_of_the_study(distance):
+    drivers = made_drivers([0.5], drivers=[(0, distance, True), (0, 20, False)])
+    table, _, _ = drawn(driver_figures.driver_distances, drivers)
+    assert (table.end - table.start == 1000).all()
+    [row] = table.index[table.main_drivers > 0]
+    assert table.start[row] <= distance < table.end[row]
+    assert table.drivers.sum() == 2
 
 
 @pytest.mark.parametrize("distance", [0, 1, -3, 40, 120, -5000, 19_999])

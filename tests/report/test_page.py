@@ -449,7 +449,7 @@ def made_variants(gene: str) -> pd.DataFrame:
             "gene_id": gene,
             "variant_position": [10, 20, 30],
             "effect_allele": ["A", "C", "G"],
-            "carriers": [50, 4, 7],
+            "minor_carriers": [50, 4, 7],
             "carrier_frequency": [0.5, 0.04, 0.07],
             "ism": [0.1, 77.125, -0.2 - int(gene[-1])],
             "slope": [1.0, 99.0625, 0.5],

@@ -54,8 +54,9 @@ def support_against_r(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
 def slope_against_attribution(variants: pd.DataFrame, ax: Axes) -> pd.DataFrame:
     """Draw eQTL slope against attribution, one point an SNV of a gene, drivers ringed (Fig. 2d).
 
-    The darker, the more people carry it; rings grow with the driver's increment. SNVs that fewer
-    than `tables.MINIMUM_PEOPLE` carry, or whose slope is undefined, are not drawn.
+    The darker, the more people carry it; rings grow with the driver's increment. SNVs of which
+    fewer than `tables.MINIMUM_PEOPLE` with expression carry the rarer allele, since their slope
+    would tell of these few, and those whose slope is undefined, are not drawn.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def slope_against_attribution(variants: pd.DataFrame, ax: Axes) -> pd.DataFrame:
         `is_driver`, `increment`; how many are not in ``attrs["left_out"]``.
     """
     shown = (
-        (variants["carriers"] >= tables.MINIMUM_PEOPLE)
+        (variants["minor_carriers"] >= tables.MINIMUM_PEOPLE)
         & np.isfinite(variants["slope"])
         & np.isfinite(variants["ism"])
     )
@@ -104,7 +105,7 @@ def driver_distances(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
     """Draw how far drivers of examined genes lie from the TSS, main drivers in front (Fig. 2f).
 
     Distances are along the forward strand, for genes of either strand. Bins are 1,000 bases wide,
-    or all of the smaller windows of a model in 40.
+    or 40 for all of the smaller window of a model.
 
     Returns
     -------
@@ -119,6 +120,9 @@ def driver_distances(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
     edges = DISTANCE_EDGES
     if farthest < 20_000:
         edges = np.asarray(MaxNLocator(40, integer=True).tick_values(-farthest, farthest))
+    elif farthest > edges[-1]:
+        end = -(-farthest // 1000) * 1000
+        edges = np.arange(-end, end + 1, 1000)
     bars = pd.DataFrame(
         {
             "start": edges[:-1],

@@ -41,7 +41,8 @@ SCHEMA = pa.schema(
         ("tss", pa.int64()), ("strand", pa.string()), ("variant_position", pa.int64()),
         ("other_allele", pa.string()), ("effect_allele", pa.string()),
         ("effect_allele_frequency", pa.float64()), ("carrier_frequency", pa.float64()),
-        ("n_called", pa.int64()), ("carriers", pa.int64()), ("distance", pa.int64()),
+        ("n_called", pa.int64()), ("carriers", pa.int64()), ("minor_carriers", pa.int64()),
+        ("distance", pa.int64()),
         ("ism", pa.float64()), ("gradient", pa.float64()),
         *((name, pa.from_numpy_dtype(dtype)) for name, dtype in COLUMNS.items()),
         ("reason", pa.string()),
@@ -139,9 +140,15 @@ def _gene_drivers(job: DriversJob, item: GeneItem) -> GeneResult:
         job.rule,
     )
     carriers = np.count_nonzero(dosage > 0, axis=1)
+    measured = dosage[:, np.isfinite(item.observed)]
+    with_effect, with_other = (
+        np.count_nonzero(carry, axis=1)
+        for carry in (measured > 0, (measured >= 0) & (measured < 2))
+    )
+    minor = np.minimum(with_effect, with_other)
     return GeneResult(
         item.gene,
-        table.assign(carriers=carriers, **found.variants),
+        table.assign(carriers=carriers, minor_carriers=minor, **found.variants),
         found.r_linear,
         found.r_linear_gradient,
         found.r_ism_gradient,
@@ -153,9 +160,11 @@ def _gene_drivers(job: DriversJob, item: GeneItem) -> GeneResult:
 def read_concordance(path: Place | str, gene: str | None = None) -> pd.DataFrame:
     """Return the table of all SNVs that the stage wrote, or of those of one gene.
 
-    One row a gene and SNV: place and alleles, frequencies among everybody sequenced, `ism` and
-    `gradient`, the regression of expression on the dosage (`slope` per effect allele, `se`,
-    `p_slope`, `r_slope`, `n`), what makes it a driver, and `support` (1, -1 or 0).
+    One row a gene and SNV: place and alleles; frequencies among everybody sequenced; `carriers` of
+    the effect allele among the people predicted; `minor_carriers`, how many of those with
+    expression carry the rarer of both alleles (where they are few, a slope tells of them); `ism`
+    and `gradient`; the regression of expression on the dosage (`slope` per effect allele, `se`,
+    `p_slope`, `r_slope`, `n`); what makes it a driver; and `support` (1, -1 or 0).
 
     Parameters
     ----------
