@@ -15,7 +15,7 @@ Each round sends every SNV through the task, then some of them through the two o
 that a machine that slows down slows both; two to three minutes on two cores. `--released` has the
 size of the released model, of which one call takes 20 seconds on two cores. A handful of SNVs then
 go through all three (their task also pays for the tiles of the reference, which hundreds share),
-and what all SNVs of the window take is projected from the parts, as in `benchmarks.enformer`; 7 GiB:
+and what all SNVs of the window take is projected from its parts, in 7 GiB and ten quiet minutes:
 
     python -m benchmarks.attributions --released --snvs 8 --peer-snvs 4 --rounds 1
 """
