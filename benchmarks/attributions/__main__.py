@@ -15,7 +15,7 @@ Each round sends every SNV through the task, then some of them through the two o
 that a machine that slows down slows both; two to three minutes on two cores. `--released` has the
 size of the released model, of which one call takes 20 seconds on two cores. A handful of SNVs then
 go through all three (their task also pays for the tiles of the reference, which hundreds share),
-and what all SNVs of the window take is projected from the parts, as in `benchmarks.enformer`:
+and what all SNVs of the window take is projected from its parts, in 7 GiB and ten quiet minutes:
 
     python -m benchmarks.attributions --released --snvs 8 --peer-snvs 4 --rounds 1
 """
@@ -72,7 +72,7 @@ def measured(folder: Path, sizes: Architecture, arguments: argparse.Namespace) -
     snvs = arguments.snvs or gene.n_snvs
     seconds, figures = compared(made, gene, snvs, arguments.peer_snvs, arguments.rounds)
     say("parts")
-    times = timing.parts(made.networks, contenders.BINS, 1 if arguments.released else 3)
+    times = timing.parts(made.networks, contenders.BINS, repeats=3)
     parts = Parts(**{name: median(found) for name, found in times.items()})
     flops = timing.operations(sizes, made.networks.stock_flops, contenders.BINS)
     projection = Projection(gene.work(made.networks.forward.tiling), parts, flops)

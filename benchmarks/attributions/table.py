@@ -36,10 +36,11 @@ def show(found: dict[str, Any]) -> None:
             f"{largest / compared['range']:.1e} of theirs"
         )
     _projected(found["projection"])
-    reached = median(seconds["stock"]) / median(seconds["shared"])
-    if found["released"]:  # a handful of SNVs pay for the reference
-        reached = found["projection"]["ratio_of_distinct"]
-    print(f"goal {GOAL}: {'reached' if reached >= GOAL else 'missed'}")
+    # A handful of SNVs through the task pay for the tiles of the reference.
+    ratio, by = median(seconds["stock"]) / median(seconds["shared"]), "as measured"
+    if found["released"]:
+        ratio, by = found["projection"]["ratio_of_distinct"], "as projected"
+    print(f"goal {GOAL} times the stock model, {by}: {'reached' if ratio >= GOAL else 'missed'}")
 
 
 def _projected(found: dict[str, Any]) -> None:
