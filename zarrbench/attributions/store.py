@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from zarrbench.attribution_layouts import ATTRIBUTIONS
 from zarrbench.attributions.parts import read_part
-from zarrbench.errors import GeneTableError
 from zarrbench.genome.bases import LETTERS, OTHER
+from zarrbench.genome.genes import one_gene
 from zarrbench.haplotypes.ragged import offsets
 from zarrbench.models.protocol import ModelSpec, Track
-from zarrbench.recipes import nearest
 from zarrbench.remote import Place, place
 from zarrbench.storage import open_dataset
 
@@ -167,11 +166,7 @@ def of_gene(found: xr.Dataset, gene: str) -> xr.Dataset:
     GeneTableError
         If there is no such gene.
     """
-    if gene not in found.indexes["gene"]:
-        raise GeneTableError(
-            f"no gene {gene!r} here{nearest(gene, map(str, found['gene'].values))}"
-        )
-    one = found.sel(gene=gene)
+    one = one_gene(found, gene)
     first, size = int(one["first_variant"]), int(one["n_variants"])
     part = one.isel(variant=slice(first, first + size)).drop_vars(["first_variant", "n_variants"])
     part = part.assign_coords(distance=part["variant_position"] - part["tss"])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from zarrbench.delimited import read_rows, reading_text
 from zarrbench.errors import ContigError, GeneTableError
 from zarrbench.genome.coordinates import Window, map_contigs, model_window, tss_of_gene
-from zarrbench.recipes import resolve
+from zarrbench.recipes import nearest, resolve
 
 _GENE_FEATURES = frozenset({"gene", "ncRNA_gene", "pseudogene"})
 _PART_FEATURES = frozenset({"transcript", "exon"})
@@ -161,6 +161,21 @@ def sel_gene(dataset: xr.Dataset, name: str) -> xr.Dataset:
         if candidate in ids:
             return dataset.sel(gene=candidate)
     return dataset.sel(gene=resolve(name, dataset["gene_name"].values, ids, "gene"))
+
+
+def one_gene(found: xr.Dataset, gene: str) -> xr.Dataset:
+    """Select a gene of a store by its unversioned id.
+
+    Raises
+    ------
+    GeneTableError
+        If there is no such gene.
+    """
+    if gene not in found.indexes["gene"]:
+        raise GeneTableError(
+            f"no gene {gene!r} here{nearest(gene, map(str, found['gene'].values))}"
+        )
+    return found.sel(gene=gene)
 
 
 def window_around(

@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from zarrbench.errors import GeneTableError, SampleError
+from zarrbench.genome.genes import one_gene
 from zarrbench.layouts import EQTL
 from zarrbench.recipes import nearest
 from zarrbench.remote import Place, place
@@ -135,11 +136,7 @@ def of_gene(found: xr.Dataset, gene: str) -> xr.Dataset:
     GeneTableError
         If there is no such gene.
     """
-    if gene not in found.indexes["gene"]:
-        raise GeneTableError(
-            f"no gene {gene!r} here{nearest(gene, map(str, found['gene'].values))}"
-        )
-    one = found.sel(gene=gene)
+    one = one_gene(found, gene)
     pair, variant = int(one["first_pair"]), int(one["first_variant"])
     size = int(one["n_pairs"])
     part = one.isel(pair=slice(pair, pair + size), variant=slice(variant, variant + size))
