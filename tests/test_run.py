@@ -21,7 +21,7 @@ import zarrbench
 from zarrbench import recipes
 from zarrbench.errors import IncompleteCubeError
 from zarrbench.predictions.cube import done_shards
-from zarrbench.report.tables import GENE_COLUMNS
+from zarrbench.tables import GENE_COLUMNS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

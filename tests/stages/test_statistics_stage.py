@@ -19,7 +19,6 @@ from zarrbench.parameters import Null, Statistics
 from zarrbench.predictions.cube import open_cube
 from zarrbench.predictions.plan import Predict
 from zarrbench.predictions.readouts import Readout
-from zarrbench.report.tables import GENE_COLUMNS
 from zarrbench.sources import Source
 from zarrbench.stages import statistics as stage
 from zarrbench.stages.predict import run_predict
@@ -28,6 +27,7 @@ from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics.null import gene_generator
 from zarrbench.storage import open_dataset
 from zarrbench.stores import StoreFamily
+from zarrbench.tables import GENE_COLUMNS
 
 GENES = [f"ENSG{i:011d}" for i in range(1, 8)]
 GAPS, QUIET, UNMEASURED, CONSTANT = GENES[2], GENES[4], GENES[5], GENES[6]

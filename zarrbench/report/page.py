@@ -11,10 +11,14 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from zarrbench import storage
+from zarrbench import storage, tables
+from zarrbench.figures import drivers as driver_figures
+from zarrbench.figures import genes as gene_figures
+from zarrbench.figures import people as people_figures
+from zarrbench.figures import style
+from zarrbench.figures.disclosure import MINIMUM_PEOPLE
 from zarrbench.genotypes import policies
 from zarrbench.remote import Place
-from zarrbench.report import driver_figures, figures, tables
 
 _FIRST_FACTS = ("What was run", "Samples joined")
 
@@ -90,10 +94,10 @@ def write_report(path: Place, inputs: ReportInputs) -> None:
         run=statistics.attrs,
         headline=_headline(genes),
         others=_counts_by_statistic(statistics),
-        r_against_p=_svg(figures.r_against_p, statistics)[0],
-        r_histogram=_svg(figures.r_histogram, statistics)[0],
+        r_against_p=_svg(gene_figures.r_against_p, statistics)[0],
+        r_histogram=_svg(gene_figures.r_histogram, statistics)[0],
         extremes=_extremes(genes, inputs),
-        minimum_people=tables.MINIMUM_PEOPLE,
+        minimum_people=MINIMUM_PEOPLE,
         driver_figures=_driver_figures(inputs.drivers),
         planted=_planted(statistics),
         cases=_cases(statistics),
@@ -109,7 +113,7 @@ def _without_few_people(statistics: xr.Dataset) -> xr.Dataset:
 
     The mean of one person is that person's value, and two means give back two.
     """
-    enough = statistics["n_individuals"] >= tables.MINIMUM_PEOPLE
+    enough = statistics["n_individuals"] >= MINIMUM_PEOPLE
     computed = [
         name
         for name, variable in statistics.data_vars.items()
@@ -159,7 +163,7 @@ def _extremes(genes: pd.DataFrame, inputs: ReportInputs) -> list[dict[str, Any]]
         cubes = (inputs.predicted, inputs.observed)
         pair = [cube.sel(gene=gene["gene_id"]).compute() for cube in cubes]
         options = {"individual_points": inputs.individual_points}
-        svg, marks = _svg(figures.predicted_against_observed, *pair, **options)
+        svg, marks = _svg(people_figures.predicted_against_observed, *pair, **options)
         shown.append({"heading": heading, "gene": gene, "svg": svg, "marks": marks.attrs})
     return shown
 
@@ -205,7 +209,7 @@ def _driver_figures(inputs: DriverInputs | None) -> list[dict[str, str]]:
         caption = (
             f"{name}, r = {_r(float(found['r'].values[row]))}: what each SNV does in the network, "
             f"and in people. Rings grow with what a driver adds. {drawn.attrs['left_out']:,} of "
-            f"{len(variants):,} SNVs have no slope here or fewer than {tables.MINIMUM_PEOPLE} "
+            f"{len(variants):,} SNVs have no slope here or fewer than {MINIMUM_PEOPLE} "
             f"carriers, and are not drawn."
         )
         shown.append(
@@ -245,7 +249,7 @@ def _svg(draw: Callable[..., pd.DataFrame], *data: Any, **options: Any) -> tuple
     """Return a drawing as SVG and the table it draws."""
     figure = Figure(figsize=(4.6, 3.6), layout="constrained")
     table = draw(*data, ax=figure.subplots(), **options)
-    return figures.as_svg(figure), table
+    return style.as_svg(figure), table
 
 
 def _r(value: float) -> str:

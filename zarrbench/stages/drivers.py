@@ -29,7 +29,6 @@ from zarrbench.predictions.cube import open_cube
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import submit_bounded
 from zarrbench.provenance import fingerprint, plain
-from zarrbench.report.tables import write_table
 from zarrbench.stages.attributions import attributed_window, current_attributions
 from zarrbench.stages.gene_drivers import (
     OF_GENE,
@@ -44,6 +43,7 @@ from zarrbench.stages.statistics import open_statistics, selected_track
 from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics import support
 from zarrbench.storage import exists, open_dataset, published, remove, write_dataset
+from zarrbench.tables import write_table
 
 # Genes of one Dask task, and of one row group of the table
 _GENES_A_TASK = 8

@@ -21,10 +21,10 @@ from zarrbench.haplotypes.sequences import window_edits
 from zarrbench.haplotypes.snvs import snvs
 from zarrbench.predictions.worker import opened
 from zarrbench.remote import Place, place, storage_options
-from zarrbench.report.tables import plain_column
 from zarrbench.statistics.concordance import COLUMNS, concordance
 from zarrbench.statistics.drivers import DriverRule
 from zarrbench.storage import exists
+from zarrbench.tables import plain_column
 
 _LETTERS = np.array(list(LETTERS), dtype=object)
 _POSITION = "variant_position"

@@ -18,13 +18,13 @@ from zarrbench.genome.variant_lists import read_variant_list
 from zarrbench.layouts import GENE_TABLE
 from zarrbench.parameters import ANY_LIST, GeneTable
 from zarrbench.provenance import file_sha256, fingerprint
-from zarrbench.report.tables import write_table
 from zarrbench.stages.predixcan import standing_predixcan
 from zarrbench.stages.statistics import open_statistics
 from zarrbench.stages.track_weights import standing_weights
 from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics.fine_mapping import compare_flagged_genes, flag_genes
 from zarrbench.storage import exists, open_dataset, write_dataset
+from zarrbench.tables import write_table
 
 # Columns of the table, and the variables of the stores that they come from
 _STATISTICS = {

@@ -15,13 +15,13 @@ from zarrbench.genotypes.dosage import allele_dosages, dosage_blocks
 from zarrbench.layouts import GENOTYPE_QUALITY
 from zarrbench.parameters import GenotypeQuality
 from zarrbench.remote import Place
-from zarrbench.report.tables import write_table
 from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics.genotype_components import genotype_components
 from zarrbench.statistics.genotype_quality import individual_quality, variant_quality
 from zarrbench.statistics.kinship import related_pairs
 from zarrbench.statistics.linkage import ld_pruned
 from zarrbench.storage import exists, open_dataset, published, write_dataset
+from zarrbench.tables import write_table
 
 # Rows of the table of variants that are in memory at once
 _ROWS = 500_000

@@ -26,7 +26,6 @@ from zarrbench.genome.bases import LETTERS, OTHER, Codes, decode
 from zarrbench.genome.coordinates import Window, from_one_based
 from zarrbench.predictions.run import Filled
 from zarrbench.provenance import fingerprint, plain
-from zarrbench.report.tables import plain_column, write_table
 from zarrbench.stages.attributions import (
     attributed_window,
     attribution_job,
@@ -43,6 +42,7 @@ from zarrbench.statistics.attribution_motifs import (
 )
 from zarrbench.statistics.sequence_clusters import as_meme, clusters, enrichment, motif
 from zarrbench.storage import exists, get, open_dataset, write_dataset, write_text
+from zarrbench.tables import plain_column, write_table
 
 #: which allele of the driver a sequence has
 BASES = ("reference", "variant")

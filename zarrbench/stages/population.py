@@ -18,11 +18,11 @@ from zarrbench.layouts import POPULATION
 from zarrbench.parameters import ALL_GENES, GeneSubset, Population
 from zarrbench.predictions.cube import open_cube
 from zarrbench.provenance import file_sha256, fingerprint
-from zarrbench.report.tables import write_table
 from zarrbench.sources import without_sources
 from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics.population import correlate_across_genes, in_gene_set, in_test_regions
 from zarrbench.storage import exists, open_dataset, write_dataset
+from zarrbench.tables import write_table
 
 
 def run_population(workspace: Workspace, limit: int | None = None) -> xr.Dataset:

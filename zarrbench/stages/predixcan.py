@@ -25,7 +25,6 @@ from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import submit_bounded
 from zarrbench.provenance import file_sha256, fingerprint, installed, plain
 from zarrbench.recipes import nearest
-from zarrbench.report.tables import predixcan_table, write_table
 from zarrbench.sources import without_sources
 from zarrbench.stages.gene_models import GeneModel, GeneResult, ModelJob, genes_predicted
 from zarrbench.stages.statistics import selected_track
@@ -34,6 +33,7 @@ from zarrbench.statistics.correlation import correlate
 from zarrbench.statistics.multiple_testing import benjamini_hochberg
 from zarrbench.statistics.predixcan import compare
 from zarrbench.storage import exists, open_dataset, remove, write_dataset
+from zarrbench.tables import predixcan_table, write_table
 
 # Genes of one Dask task that applies weights; one that trains them takes seconds for each
 _GENES_A_TASK = 8

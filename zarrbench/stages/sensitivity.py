@@ -23,7 +23,6 @@ from zarrbench.predictions.plan import Plan, Predict, make_plan, only
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.predictions.run import Filled, fill_cube
 from zarrbench.provenance import fingerprint, installed, plain
-from zarrbench.report.tables import plain_column, write_table
 from zarrbench.stages.gene_table import standing_gene_table
 from zarrbench.stages.statistics import open_statistics, selected_track
 from zarrbench.stages.track_weights import standing_weights
@@ -31,6 +30,7 @@ from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics.correlation import correlate
 from zarrbench.statistics.sensitivity import Agreement, agreement
 from zarrbench.storage import exists, open_dataset, write_dataset
+from zarrbench.tables import plain_column, write_table
 
 #: the choice that all others are compared with
 CHOSEN = "as chosen"

@@ -43,7 +43,6 @@ from zarrbench.predictions.worker import opened
 from zarrbench.provenance import fingerprint, plain
 from zarrbench.recipes import parse
 from zarrbench.remote import Place
-from zarrbench.report.tables import write_gene_table
 from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics.correlation import correlate
 from zarrbench.statistics.multiple_testing import adjust, benjamini_hochberg, significant
@@ -55,6 +54,7 @@ from zarrbench.statistics.null import (
     polymorphic,
 )
 from zarrbench.storage import exists, open_dataset, write_dataset
+from zarrbench.tables import write_gene_table
 
 Stream = np.random.Generator | np.random.RandomState
 

@@ -18,7 +18,6 @@ from zarrbench.layouts import TRACK_WEIGHTS
 from zarrbench.parameters import WeightedTracks
 from zarrbench.predictions.cube import open_cube
 from zarrbench.provenance import file_sha256, fingerprint, installed, plain
-from zarrbench.report.tables import write_table
 from zarrbench.sources import Source, without_sources
 from zarrbench.stages.workspace import Workspace
 from zarrbench.statistics.correlation import correlate
@@ -31,6 +30,7 @@ from zarrbench.statistics.track_weights import (
     track_weights_text,
 )
 from zarrbench.storage import exists, open_dataset, remove, write_dataset, write_text
+from zarrbench.tables import write_table
 
 GIVEN, CROSS_VALIDATED, IN_SAMPLE = "given", "cross_validated", "in_sample"
 # Of predictions of people that are held at once, as float64

@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from zarrbench.errors import GeneTableError, RecipeError
+from zarrbench.figures.training import training_curve
 from zarrbench.genome.coordinates import from_one_based
 from zarrbench.genome.genes import window_around
 from zarrbench.locks import locked
@@ -31,7 +32,6 @@ from zarrbench.models.training import (
     training_folder,
 )
 from zarrbench.provenance import file_sha256, plain, stamp
-from zarrbench.report.figures import training_curve
 from zarrbench.stages.expression import have_expression
 from zarrbench.stages.population import in_subset, mean_expression
 from zarrbench.stages.workspace import Workspace

@@ -1,6 +1,6 @@
 """Figures of drivers: which variants make a prediction, and whether expression supports them.
 
-Each function draws on one Axes and returns the table it draws, as in `zarrbench.report.figures`.
+Each function draws on one Axes and returns the table it draws, as in `zarrbench.figures.genes`.
 """
 
 import numpy as np
@@ -9,10 +9,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from zarrbench.report import tables
-from zarrbench.report.figures import CUT, NEUTRAL, RIGHT, WRONG, labelled, legend, say
-from zarrbench.report.tables import plain_column
+from zarrbench.figures.disclosure import MINIMUM_PEOPLE
+from zarrbench.figures.style import CUT, NEUTRAL, RIGHT, WRONG, labelled, legend, say
 from zarrbench.statistics.support import DISTANCE_EDGES, MOST_DRIVERS
+from zarrbench.tables import plain_column
 
 # Points of the three classes of genes or drivers: label, colour, sign
 _GROUPS = (("r > 0", RIGHT, 1), ("r < 0", WRONG, -1))
@@ -55,7 +55,7 @@ def slope_against_attribution(variants: pd.DataFrame, ax: Axes) -> pd.DataFrame:
     """Draw eQTL slope against attribution, one point an SNV of a gene, drivers ringed (Fig. 2d).
 
     The darker, the more people carry it; rings grow with the driver's increment. SNVs of which
-    fewer than `tables.MINIMUM_PEOPLE` with expression carry the rarer allele, since their slope
+    fewer than `MINIMUM_PEOPLE` with expression carry the rarer allele, since their slope
     would tell of these few, and those whose slope is undefined, are not drawn.
 
     Parameters
@@ -70,7 +70,7 @@ def slope_against_attribution(variants: pd.DataFrame, ax: Axes) -> pd.DataFrame:
         `is_driver`, `increment`; how many are not in ``attrs["left_out"]``.
     """
     shown = (
-        (variants["minor_carriers"] >= tables.MINIMUM_PEOPLE)
+        (variants["minor_carriers"] >= MINIMUM_PEOPLE)
         & np.isfinite(variants["slope"])
         & np.isfinite(variants["ism"])
     )

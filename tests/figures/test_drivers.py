@@ -12,7 +12,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from zarrbench.attribution_layouts import DRIVERS
-from zarrbench.report import driver_figures, figures
+from zarrbench.figures import drivers as driver_figures
+from zarrbench.figures import style
 from zarrbench.statistics.support import DISTANCE_EDGES
 
 FIGURES = (
@@ -80,7 +81,7 @@ def made_variants(n: int = 40, seed: int = 0) -> pd.DataFrame:
 def drawn(function, *arguments):
     figure = Figure(figsize=(4, 3))
     ax = figure.subplots()
-    return function(*arguments, ax=ax), ax, figures.as_svg(figure)
+    return function(*arguments, ax=ax), ax, style.as_svg(figure)
 
 
 def scattered(ax) -> list[np.ndarray]:
@@ -125,8 +126,8 @@ def test_support_against_r_draws_every_compared_gene():
         np.testing.assert_allclose(line, expected)
     assert ax.get_xlim()[0] < table.r.min()
     assert ax.get_xlim()[1] > table.r.max()
-    assert figures.RIGHT in svg
-    assert figures.WRONG in svg
+    assert style.RIGHT in svg
+    assert style.WRONG in svg
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -154,7 +155,7 @@ def test_slopes_against_attributions():
     np.testing.assert_array_equal(rings, drivers[["ism", "slope"]])
     np.testing.assert_allclose(ringed.get_sizes(), 60 * (1 + 2 * drivers.increment.clip(0, 1)))
     assert ringed.get_facecolors().size == 0
-    assert [tuple(c) for c in ringed.get_edgecolors()] == [to_rgba(figures.CUT)]
+    assert [tuple(c) for c in ringed.get_edgecolors()] == [to_rgba(style.CUT)]
     assert labels(ax) == [f"driver ({len(drivers)})"]
 
 

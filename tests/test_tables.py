@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from zarrbench import layouts
-from zarrbench.report import tables
+from zarrbench import layouts, tables
 
 STATISTICS = ["published", "sem", "prediction", "signed", "empirical"]
 
@@ -105,28 +104,3 @@ def test_planted_table_says_what_was_found():
     assert list(table["planted"]) == [right, wrong, nothing, right, wrong]
     assert list(table["found"]) == [right, wrong, nothing, nothing, right]
     assert list(table["recovered"]) == [True, True, True, False, False]
-
-
-@pytest.mark.parametrize("n", [5, 8, 30, 99, 100, 358, 2000])
-@pytest.mark.parametrize("slope", [0.0, 0.9])
-def test_cells_hide_fewer_than_five_people_and_count_the_rest(n, slope):
-    rng = np.random.default_rng(n)
-    x = rng.normal(size=n)
-    y = slope * x + rng.normal(size=n)
-    counts, x_edges, y_edges = tables.people_in_cells(x, y)
-    assert ((counts == 0) | (counts >= tables.MINIMUM_PEOPLE)).all()
-    if counts.size:
-        expected = np.histogram2d(x, y, [x_edges, y_edges])[0]
-        np.testing.assert_array_equal(counts, np.where(expected < 5, 0, expected))
-        assert counts[[0, -1]].any(axis=1).all()
-        assert counts[:, [0, -1]].any(axis=0).all()
-    if n >= 30:
-        assert counts.sum() >= (0.7 if n >= 99 else 0.5) * n
-
-
-def test_one_person_far_away_neither_shows_nor_coarsens_the_grid():
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(2, 300))
-    counts, x_edges, _ = tables.people_in_cells(np.append(x, 1000.0), np.append(y, 0.0))
-    assert x_edges.max() < 10
-    assert min(counts.shape) >= 4

@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+
+from zarrbench.figures import disclosure
+
+
+@pytest.mark.parametrize("n", [5, 8, 30, 99, 100, 358, 2000])
+@pytest.mark.parametrize("slope", [0.0, 0.9])
+def test_cells_hide_fewer_than_five_people_and_count_the_rest(n, slope):
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=n)
+    y = slope * x + rng.normal(size=n)
+    counts, x_edges, y_edges = disclosure.people_in_cells(x, y)
+    assert ((counts == 0) | (counts >= disclosure.MINIMUM_PEOPLE)).all()
+    if counts.size:
+        expected = np.histogram2d(x, y, [x_edges, y_edges])[0]
+        np.testing.assert_array_equal(counts, np.where(expected < 5, 0, expected))
+        assert counts[[0, -1]].any(axis=1).all()
+        assert counts[:, [0, -1]].any(axis=0).all()
+    if n >= 30:
+        assert counts.sum() >= (0.7 if n >= 99 else 0.5) * n
+
+
+def test_one_person_far_away_neither_shows_nor_coarsens_the_grid():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(2, 300))
+    counts, x_edges, _ = disclosure.people_in_cells(np.append(x, 1000.0), np.append(y, 0.0))
+    assert x_edges.max() < 10
+    assert min(counts.shape) >= 4

@@ -1,0 +1,1 @@
+"""Figures of the study: each draws on one Axes and returns the table that it draws."""

@@ -1,0 +1,39 @@
+"""What may be said of people: nothing about fewer than five, wherever a figure counts them."""
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+MINIMUM_PEOPLE = 5  # a report says nothing about fewer people than this
+_GRIDS = (20, 16, 14, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # cells along an axis, finest first
+_SHOWN = 0.75  # a grid is coarse enough when it shows this share of the people
+
+
+def people_in_cells(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count people in the cells of a grid, without those in cells of fewer than `MINIMUM_PEOPLE`.
+
+    The grid is the finest of a few that still shows three quarters of the people, or the one that
+    shows most. It lies on round numbers and its empty margins are cut off, so that its edges do
+    not give away the most extreme person.
+
+    Returns
+    -------
+    counts, x_edges, y_edges : ndarray
+        Counts ``(x, y)``, 0 where suppressed; all of size 0 but one edge if nothing is left.
+    """
+    # A few people far out must not decide the size of the cells: they are not shown anyway.
+    outer = 1 if len(x) >= 100 else 0
+    spans = [np.percentile(values, [outer, 100 - outer]) for values in (x, y)]
+    grids = []
+    for side in _GRIDS:
+        edges = [np.asarray(MaxNLocator(side).tick_values(*span)) for span in spans]
+        counts = np.histogram2d(x, y, edges)[0].astype(int)
+        counts[counts < MINIMUM_PEOPLE] = 0
+        grids.append((counts, *edges))
+        if counts.sum() >= _SHOWN * len(x):
+            break
+    counts, x_edges, y_edges = max(grids, key=lambda grid: int(grid[0].sum()))
+    i, j = np.nonzero(counts)
+    if not len(i):
+        return counts[:0, :0], x_edges[:1], y_edges[:1]
+    within = slice(i.min(), i.max() + 1), slice(j.min(), j.max() + 1)
+    return counts[within], x_edges[i.min() : i.max() + 2], y_edges[j.min() : j.max() + 2]
