@@ -21,8 +21,8 @@ class FigureRecipe:
         Stem of its files.
     title : str
         What is drawn, for those who cannot see it.
-    caption : str
-        May name attributes of the drawn table in braces.
+    caption : str or callable
+        May name attributes of the drawn table in braces; or is made from that table.
     draw : callable
         Takes the inputs, for a figure of one gene its id, and the Axes; returns the drawn table.
     needs : tuple of str
@@ -35,7 +35,7 @@ class FigureRecipe:
 
     name: str
     title: str
-    caption: str
+    caption: str | Callable[[pd.DataFrame], str]
     draw: Callable[..., pd.DataFrame]
     needs: tuple[str, ...] = ()
     study: str = ""
@@ -52,7 +52,7 @@ class FigureRecipe:
 
 @dataclass(frozen=True)
 class Section:
-    """Figures under one heading; with `of_gene` each is drawn for every gene that is shown."""
+    """Figures under one heading, with a note on what they have in common."""
 
     id: str
     heading: str
@@ -68,6 +68,21 @@ def _drivers(inputs: ReportInputs) -> xr.Dataset:
 def _variants(inputs: ReportInputs, gene: str) -> pd.DataFrame:
     assert inputs.drivers is not None, "a figure of a gene's SNVs needs the drivers stage"
     return inputs.drivers.variants(gene)
+
+
+def _of_people(marks: pd.DataFrame) -> str:
+    """Return the caption of people: how many are in cells too sparse to show."""
+    if (marks["mark"] == "person").any():
+        return "Each point is one person."
+    if not marks.attrs["groups"]:
+        return ""
+    one = marks.attrs["groups"] == 1
+    return (
+        f"Each cell holds {MINIMUM_PEOPLE} people or more; {marks.attrs['suppressed']:,} of "
+        f"{marks.attrs['people']:,} people are in sparser ones, which are not drawn. Points: means "
+        f"of {marks.attrs['groups']} group{'' if one else 's'} of {MINIMUM_PEOPLE} people or more, "
+        f"by observed expression."
+    )
 
 
 ACROSS_GENES = Section(
@@ -95,7 +110,7 @@ OF_GENE = (
     FigureRecipe(
         "fig_1d",
         "Predicted against observed expression",
-        "Points: means of groups of people, by observed expression.",
+        _of_people,
         lambda inputs, gene, ax: people.predicted_against_observed(
             inputs.predicted.sel(gene=gene).compute(),
             inputs.observed.sel(gene=gene).compute(),

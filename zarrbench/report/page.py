@@ -20,6 +20,7 @@ from zarrbench.genotypes import policies
 from zarrbench.remote import Place
 from zarrbench.report.catalogue import OF_GENE, SECTIONS, FigureRecipe, Section
 from zarrbench.report.inputs import DriverInputs, ReportInputs
+from zarrbench.report.summary import sentences
 
 __all__ = ["DriverInputs", "ReportInputs", "write_report"]
 
@@ -42,7 +43,12 @@ class Drawn:
 
     @property
     def caption(self) -> str:
-        return self.recipe.caption.format_map(self.table.attrs)
+        caption = self.recipe.caption
+        return (
+            caption.format_map(self.table.attrs)
+            if isinstance(caption, str)
+            else caption(self.table)
+        )
 
 
 def write_report(path: Place, inputs: ReportInputs) -> None:
@@ -67,6 +73,7 @@ def write_report(path: Place, inputs: ReportInputs) -> None:
         inputs=inputs,
         run=statistics.attrs,
         headline=_headline(genes),
+        summary=sentences(inputs),
         others=_counts_by_statistic(statistics),
         sections={section["id"]: section for section in sections},
         shown_genes=shown,
