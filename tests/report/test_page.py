@@ -580,8 +580,8 @@ def test_the_summary_says_in_words_what_the_figures_show(tmp_path):
         sentences[0] == f"Across people, r is {mean} on average over 7 genes; 2 (29 %) have r < 0."
     )
     assert sentences[1].startswith(
-        "Against its own null, 5 genes are significant under the statistic signed, 2 of them with "
-        "r < 0 (under others, significant and with r < 0: published 7, 2; sem 0, 0"
+        "Significant against its own null, under the statistic signed: 5 genes (2 with r < 0) "
+        "(under others, all and those with r < 0: published 7, 2; sem 0, 0"
     )
     told = " ".join(sentences[2:])
     for part in (
@@ -595,6 +595,13 @@ def test_the_summary_says_in_words_what_the_figures_show(tmp_path):
     assert "nothing" not in told
     shown = written(tmp_path, inputs)
     assert all(sentence in shown.text for sentence in sentences)
+
+
+def test_no_significant_gene_is_said_plainly():
+    told = summary.sentences(made_inputs([0.1, -0.1]))[1]
+    assert told.startswith(
+        "Significant against its own null, under the statistic signed: no gene (under"
+    )
 
 
 def test_nothing_defined_gives_no_sentence_with_nan():

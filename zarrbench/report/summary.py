@@ -44,11 +44,10 @@ def _across_people(statistics: xr.Dataset) -> Iterator[str]:
         counts[name] = (int(significant.sum()), int(np.sum(significant & (r < 0))))
     total, wrong = counts.pop(chosen)
     others = "; ".join(f"{name} {n:,}, {k:,}" for name, (n, k) in counts.items())
-    told = f"{wrong:,} of them with r < 0" if total else "none"
+    told = f"{_genes(total)} ({wrong:,} with r < 0)" if total else "no gene"
     yield (
-        f"Against its own null, {_genes(total)} {'is' if total == 1 else 'are'} significant under "
-        f"the statistic {chosen}, {told}"
-        + (f" (under others, significant and with r < 0: {others})." if others else ".")
+        f"Significant against its own null, under the statistic {chosen}: {told}"
+        + (f" (under others, all and those with r < 0: {others})." if others else ".")
     )
 
 
