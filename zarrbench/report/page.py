@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -19,6 +18,8 @@ from zarrbench.figures import style
 from zarrbench.figures.disclosure import MINIMUM_PEOPLE
 from zarrbench.genotypes import policies
 from zarrbench.remote import Place
+from zarrbench.report.explorer import explored
+from zarrbench.report.gene_views import GeneViews
 
 _FIRST_FACTS = ("What was run", "Samples joined")
 
@@ -62,6 +63,8 @@ class ReportInputs:
         A sentence for the top of the page when not all genes were done.
     drivers : DriverInputs, optional
         Which variants make the predictions, if the pipeline asked.
+    views : GeneViews, optional
+        What single genes show in the explorer; without, it shows all genes and none alone.
     """
 
     title: str
@@ -73,6 +76,7 @@ class ReportInputs:
     individual_points: bool = False
     unfinished: str | None = None
     drivers: DriverInputs | None = None
+    views: GeneViews | None = None
 
 
 def write_report(path: Place, inputs: ReportInputs) -> None:
@@ -81,15 +85,26 @@ def write_report(path: Place, inputs: ReportInputs) -> None:
     The same inputs give the same file. It names no person, and draws none unless
     `ReportInputs.individual_points` is set.
     """
+    storage.write_text(path, report_html(inputs))
+
+
+def report_html(inputs: ReportInputs, embed: bool = True) -> str:
+    """Return the report as HTML; with `embed` its views of genes stand in it, if thinned.
+
+    Else its script asks the server that the page came from (`zarrbench.report.server`).
+    """
     statistics = _without_few_people(inputs.statistics.compute())
     genes = tables.gene_table(statistics)
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("zarrbench", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters |= {"r": _r, "p": _p, "number": _number, "label": _label}
-    source = resources.files("zarrbench.report").joinpath("page.html.j2").read_text("utf-8")
-    page = environment.from_string(source).render(
+    return environment.get_template("page.html.j2").render(
         inputs=inputs,
         run=statistics.attrs,
         headline=_headline(genes),
@@ -104,8 +119,8 @@ def write_report(path: Place, inputs: ReportInputs) -> None:
         first_facts={k: v for k, v in inputs.facts.items() if k in _FIRST_FACTS},
         last_facts={k: v for k, v in inputs.facts.items() if k not in _FIRST_FACTS},
         genes={name: _plain(column) for name, column in genes.items()},
+        explorer=explored(statistics, inputs.views, embed),
     )
-    storage.write_text(path, page)
 
 
 def _without_few_people(statistics: xr.Dataset) -> xr.Dataset:
