@@ -81,7 +81,7 @@
   function row(i, shown) {
     const tr = document.createElement("tr");
     tr.dataset.gene = i;
-    tr.classList.toggle("chosen", i === state.gene);
+    tr.classList.toggle("looked-at", i === state.gene);
     for (const c of shown) {
       if (c.name === "gene_name") {
         const button = document.createElement("button");
@@ -159,7 +159,7 @@
 
   // --- the plots; a source is filled whole, colours and all
 
-  const plots = Bokeh.Document.from_json(content("plots"));
+  const plots = Bokeh.require("document").Document.from_json(content("plots"));
   const model = (name) => plots.get_model_by_name(name);
   const fill = (name, data) => { model(name).data = data; };
   const defined = (values) => values.map((x) => (x === null ? NaN : x));
@@ -312,7 +312,7 @@
       return pair;
     }));
     ringGene();
-    for (const tr of body.children) tr.classList.toggle("chosen", Number(tr.dataset.gene) === i);
+    for (const tr of body.children) tr.classList.toggle("looked-at", Number(tr.dataset.gene) === i);
   }
 
   function fillGene() {
@@ -467,9 +467,12 @@
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colourAll);
 
-  draw();
-  colourAll();
-  Bokeh.embed.add_document_standalone(plots, document.body, plots.roots().map((plot) => element(places[plot.name])));
-  // Highest r first, as in the table
-  if (every.length) show(order()[0], false);
+  async function begin() {
+    draw();
+    colourAll();
+    if (every.length) await show(order()[0], false);  // the highest r, as in the table
+    Bokeh.set_log_level("warn");
+    await Bokeh.embed.add_document_standalone(plots, document.body, plots.roots().map((plot) => element(places[plot.name])));
+  }
+  begin();
 })();

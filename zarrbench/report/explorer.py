@@ -3,7 +3,6 @@
 import base64
 import json
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import islice
@@ -42,16 +41,19 @@ def thinning(n_genes: int, n_people: int, individual_points: bool) -> Thinning:
     return Thinning(max(10, min(_MOST_SNVS, int(left / _OF_SNV))), points)
 
 
-def packed(views: GeneViews, kept: Thinning) -> list[str]:
-    """Return the views of all genes as texts, each some genes: JSON, deflated (zlib), base64."""
+def packed(views: GeneViews, kept: Thinning) -> tuple[list[str], int]:
+    """Return the views of all genes as texts, and how many SNVs were left out to fit.
+
+    Each text holds some genes: JSON, deflated (zlib), in base64.
+    """
     thinned = replace(views, individual_points=kept.individual_points)
     found = thinned.views(views.genes, kept.most_snvs, _DIGITS)
-    return [_pack(pack) for pack in iter(lambda: list(islice(found, _GENES_A_PACK)), [])]
-
-
-def _pack(views: Sequence[dict[str, Any]]) -> str:
-    text = json.dumps(views, allow_nan=False, separators=(",", ":"))
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    packs, left_out = [], 0
+    while pack := list(islice(found, _GENES_A_PACK)):
+        text = json.dumps(pack, allow_nan=False, separators=(",", ":"))
+        packs.append(base64.b64encode(zlib.compress(text.encode(), 9)).decode())
+        left_out += sum(view["snvs"]["thinned"] for view in pack if view["snvs"])
+    return packs, left_out
 
 
 def explored(statistics: xr.Dataset, views: GeneViews | None, embed: bool) -> dict[str, Any]:
@@ -67,17 +69,19 @@ def explored(statistics: xr.Dataset, views: GeneViews | None, embed: bool) -> di
         Put the views into the page; else its script asks the server for each gene.
     """
     here = resources.files("zarrbench.report")
-    kept = None
+    kept, packs, left_out = None, None, 0
     if views is not None and embed:
         sizes = len(views.genes), views.predicted.sizes["individual"]
         kept = thinning(*sizes, views.individual_points)
+        packs, left_out = packed(views, kept)
     return {
         "style": here.joinpath("explorer.css").read_text("utf-8"),
         "script": here.joinpath("explorer.js").read_text("utf-8"),
         "library": plots.library(),
         "plots": plots.document(),
-        "packs": packed(views, kept) if views is not None and kept is not None else None,
+        "packs": packs,
         "kept": kept,
+        "thinned": left_out,
         "facts": {
             "genes_a_pack": _GENES_A_PACK,
             "served": views is not None and not embed,

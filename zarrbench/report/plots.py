@@ -12,6 +12,7 @@ from bokeh.models import (
     BoxSelectTool,
     BoxZoomTool,
     ColumnDataSource,
+    DataRange1d,
     HoverTool,
     LassoSelectTool,
     NumeralTickFormatter,
@@ -96,10 +97,14 @@ def _plot(name: str, x_label: str, y_label: str, tools: list[Tool], **options: A
         **options,
     )
     plot.toolbar.logo = None
+    plot.toolbar.active_drag = tools[0]
     plot.axis.axis_label_text_font_style = "normal"
     plot.axis.minor_tick_line_color = None
     for text in ("axis_label_text_font", "major_label_text_font"):
         setattr(plot.axis, text, "system-ui, sans-serif")
+    for along in (plot.x_range, plot.y_range):
+        if isinstance(along, DataRange1d):
+            along.range_padding = 0.16  # room for the rings of drivers at the edges
     plot.xaxis.ticker.desired_num_ticks = 5
     return plot
 
@@ -184,8 +189,9 @@ def _window(snvs: ColumnDataSource) -> list[figure]:
     window = Range1d(-1, 1, name="window")
     plots = []
     for column, label in (("ism", "ISM"), ("slope", "eQTL slope")):
-        plot = _plot(column, "bases from the TSS, forward strand", label, _zooms(), x_range=window)
+        plot = _plot(column, "bases from the TSS", label, _zooms(), x_range=window)
         plot.height = 220
+        plot.min_border_left = 76  # both begin at the same place
         plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
         plot.add_layout(Span(location=0, dimension="width", name="zero"))
         plot.add_layout(
