@@ -165,6 +165,32 @@ def report(pipeline: str, sources: Path | None, data: "Place") -> None:
 
 @main.command()
 @PIPELINE
+@SOURCES
+@DATA
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port of 127.0.0.1; 0 takes a free one.",
+)
+@command
+def explore(pipeline: str, sources: Path | None, data: "Place", port: int) -> None:
+    """Serve the report of PIPELINE to your browser, every gene read from the stores.
+
+    Only this machine can reach it, and only with the URL that is printed. Ctrl-C ends it.
+    """
+    from zarrbench.stages.explore import explore as serve
+
+    def announce(text: str) -> None:
+        click.echo(text)
+        say("open this URL in a browser; Ctrl-C ends it")
+
+    serve(_workspace(pipeline, data, sources), port, announce)
+
+
+@main.command()
+@PIPELINE
 @click.argument("gene")
 @click.argument("variants", nargs=-1, required=True, metavar="CONTIG:POSITION:REF:ALT...")
 @SOURCES

@@ -37,3 +37,12 @@ def people_in_cells(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
         return counts[:0, :0], x_edges[:1], y_edges[:1]
     within = slice(i.min(), i.max() + 1), slice(j.min(), j.max() + 1)
     return counts[within], x_edges[i.min() : i.max() + 2], y_edges[j.min() : j.max() + 2]
+
+
+def groups_of_people(x: np.ndarray) -> list[np.ndarray]:
+    """Return rows of people in groups by quantiles of x: ten, or fewer of `MINIMUM_PEOPLE` each.
+
+    Of fewer people than that there is no group.
+    """
+    number = min(10, len(x) // MINIMUM_PEOPLE)
+    return np.array_split(np.argsort(x, kind="stable"), number) if number else []

@@ -51,9 +51,7 @@ def predicted_against_observed(
     else:
         counts, *edges = disclosure.people_in_cells(x, y)
         centres = [(along[1:] + along[:-1]) / 2 for along in edges]
-        groups = np.array_split(
-            np.argsort(x, kind="stable"), min(10, len(x) // disclosure.MINIMUM_PEOPLE)
-        )
+        groups = disclosure.groups_of_people(x)
         rows = [("group", x[group].mean(), y[group].mean(), len(group)) for group in groups]
         for i, j in np.argwhere(counts):
             rows.append(("cell", centres[0][i], centres[1][j], counts[i, j]))
