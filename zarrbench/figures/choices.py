@@ -72,7 +72,7 @@ def choice_against_main(sensitivity: xr.Dataset, ax: Axes, choice: str) -> pd.Da
     chosen = table["significant"]
     found = agreement(table["r_main"], table["r_choice"], chosen)
     table.attrs["agreement"] = found
-    labelled(ax, f"r {sensitivity['choice'].values[0]}", f"r: {choice}")
+    labelled(ax, f"r, {sensitivity['choice'].values[0]}", f"r, {choice}")
     if table.empty:
         say(ax, "no gene has r under both choices")
         return table
@@ -84,9 +84,9 @@ def choice_against_main(sensitivity: xr.Dataset, ax: Axes, choice: str) -> pd.Da
                        alpha=0.7, zorder=2)  # fmt: skip
         drawn.set_label(f"{label} ({members.sum():,})")
     identity_line(ax)
-    kept = f"sign kept by {found.same_sign:.0%}"
+    kept = f"sign kept by {found.same_sign:.0%} of genes"
     if found.n_significant:
-        kept += f", of significant by {found.same_sign_significant:.0%}"
+        kept += f", {found.same_sign_significant:.0%} of the significant"
     legend(ax, f"{r_and_number(found.pearson_r, found.n_genes, 'genes')}\n{kept}")
     return table
 

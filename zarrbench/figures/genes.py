@@ -62,7 +62,7 @@ def r_against_p(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
                     xycoords=ax.get_xaxis_transform(), textcoords="offset points")  # fmt: skip
     for row, up in {int(y.argmin()): -1, int(y.argmax()): 1}.items():
         name = genes["gene_name"][row] or genes["gene_id"][row]
-        left = x[row] > widest / 2
+        left = x[row] > (0.75 if x[row] >= cut else 0.3) * widest  # off the dashed line
         ax.annotate(
             name if len(name) <= 20 else f"{name[:19]}…", (x[row], y[row]),
             (-4 if left else 4, 4 * up), textcoords="offset points", fontsize=8, parse_math=False,

@@ -48,19 +48,19 @@ def shaded(ax: Axes, x: ArrayLike, y: ArrayLike, values: ArrayLike, size: float)
     ScalarMappable
         What a colour bar shows.
     """
-    low, high = np.percentile(values, [2, 98])
+    shade = np.asarray(values, dtype=float)
+    low, high = np.percentile(shade, [2, 98])
     scale = Normalize(low, high if high > low else low + 1)
-    shades = SHADES(np.clip(scale(np.asarray(values, dtype=float)), 0, 1))
-    points(ax, x, y, size, shades, zorder=2)
+    points(ax, x, y, size, SHADES(np.clip(scale(shade), 0, 1)), zorder=2)
     return ScalarMappable(scale, SHADES)
 
 
-def density_points(ax: Axes, x: ArrayLike, y: ArrayLike, size: float = 8) -> None:
+def density_points(ax: Axes, x: ArrayLike, y: ArrayLike) -> None:
     """Draw points coloured by how many lie about them (`density`), the densest last."""
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     values = density(x, y)
     order = np.argsort(values, kind="stable")
-    shaded(ax, x[order], y[order], values[order], size)
+    shaded(ax, x[order], y[order], values[order], 8 if len(x) > 500 else 18)
 
 
 def density(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
