@@ -172,10 +172,17 @@ def test_released_tables_that_were_changed_end_with_a_code_of_their_own(
     published: Path, tmp_path: Path
 ) -> None:
     command = ["reproduce", "published", "--tables"]
-    shown = CliRunner().invoke(cli.main, [*command, str(published)])
+    figures = ["--figures", str(tmp_path / "new" / "figures")]
+    shown = CliRunner().invoke(cli.main, [*command, str(published), *figures])
     assert shown.exit_code == 0
     assert "significant genes (Fig. 2a)" in shown.stdout
-    _figures_of_the_study(command, published, tmp_path)
+    assert f"{figures[1]}: fig_2a, fig_2c" in shown.stderr
+    kinds = {path.suffix for path in Path(figures[1]).glob("fig_2a.*")}
+    assert kinds == {".svg", ".pdf", ".tsv"}
+    in_the_way = ["--figures", figures[1] + "/fig_2a.svg"]
+    refused = CliRunner().invoke(cli.main, [*command, str(published), *in_the_way])
+    assert refused.exit_code == 2
+    assert "fig_2a.svg' is a file" in refused.stderr
     folder = tmp_path / "tables"
     shutil.copytree(published, folder, copy_function=shutil.copyfile)
     folder.chmod(0o755)
@@ -193,22 +200,3 @@ def test_released_tables_that_were_changed_end_with_a_code_of_their_own(
     assert re.fullmatch(r"zarrbench: .*should have the column 'RmeanRandom'.*\n", lacking.stderr)
     assert CliRunner().invoke(cli.main, [*command, str(tmp_path / "none")]).exit_code == 2
     assert CliRunner().invoke(cli.main, command[:2]).exit_code == 2
-
-
-def _figures_of_the_study(command: list[str], published: Path, folder: Path) -> None:
-    drawing = [*command, str(published), "--json", "--figures"]
-    shown = CliRunner().invoke(cli.main, [*drawing, str(folder / "a" / "b")])
-    assert shown.exit_code == 0
-    assert "rows" in json.loads(shown.stdout)
-    kinds = {path.suffix for path in (folder / "a" / "b").glob("fig_2a.*")}
-    assert kinds == {".svg", ".pdf", ".tsv"}
-    (folder / "a" / "file").write_text("mine")
-    for taken, exists in (("file", "is a file"), ("file/b", "a file stands where a folder")):
-        refused = CliRunner().invoke(cli.main, [*drawing, str(folder / "a" / taken)])
-        assert refused.exit_code == 2
-        assert exists in refused.stderr
-    assert (folder / "a" / "file").read_text() == "mine"
-    (folder / "c" / "fig_2a.svg").mkdir(parents=True)
-    refused = CliRunner().invoke(cli.main, [*drawing, str(folder / "c")])
-    assert refused.exit_code == 2
-    assert re.fullmatch(r"zarrbench: .*fig_2a.svg: a folder stands .*\n", refused.stderr)

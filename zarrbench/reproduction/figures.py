@@ -104,10 +104,7 @@ def _drivers(tables: PublishedTables) -> xr.Dataset:
     """
     genes = tables.genes.reindex(list(tables.gene_set))
     supported = supported_drivers(tables)
-    positive, negative = (
-        _placed(group, supported.genes, genes, 0)
-        for group in (supported.groups.positive, supported.groups.negative)
-    )
+    group = supported.groups.positive.astype(int) - supported.groups.negative
     number = np.bincount(supported.gene, minlength=len(supported.genes))
     return _of_genes(
         genes,
@@ -115,7 +112,7 @@ def _drivers(tables: PublishedTables) -> xr.Dataset:
         n_drivers=_placed(number, supported.genes, genes, 0),
         fraction_supported=_placed(supported.shares.supported, supported.genes, genes, np.nan),
         examined=np.ones(len(genes), dtype=bool),
-        group=positive.astype(int) - negative.astype(int),
+        group=_placed(group, supported.genes, genes, 0),
     )
 
 
