@@ -125,7 +125,9 @@ def linearity(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
             "gradient": np.histogram(gradient, edges)[0],
         }
     )
-    bars.attrs["min_r_linear"] = cut = float(json.loads(drivers.attrs["parameters"])["min_r_linear"])
+    bars.attrs["min_r_linear"] = cut = float(
+        json.loads(drivers.attrs["parameters"])["min_r_linear"]
+    )
     ax.bar(edges[:-1], bars["ism"], 0.92 * np.diff(edges), align="edge", color=RIGHT, linewidth=0,
            alpha=0.75, label=_legend("mutagenesis", ism, cut), zorder=2)  # fmt: skip
     ax.axvline(cut, color="black", linewidth=1, linestyle="--", zorder=4)
@@ -144,8 +146,9 @@ def _finite(values: xr.DataArray) -> np.ndarray:
 
 def _edges(r: np.ndarray) -> np.ndarray:
     """Return the edges of bars that hold every r and 0, on round numbers, 1 at most."""
-    edges = np.asarray(MaxNLocator(40).tick_values(min(r.min(), 0.0), 1.0))
-    return edges[edges < 1 + 1e-9].clip(-1)
+    steps = MaxNLocator(40, steps=[1, 2, 5, 10])  # so that 1 is an edge
+    edges = np.round(steps.tick_values(min(r.min(), 0.0), 1.0), 9)
+    return edges[edges <= 1]
 
 
 def _legend(name: str, r: np.ndarray, cut: float) -> str:

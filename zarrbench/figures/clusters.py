@@ -15,14 +15,14 @@ from zarrbench.figures.panels import grid
 from zarrbench.figures.style import CUT, NEUTRAL, RIGHT, WRONG, labelled, legend, points, say
 from zarrbench.statistics.sequence_clusters import Enrichment, Motif
 
-# Square points for each driver of a cluster
-_AREA = 6
+# Square points for each driver of a cluster, and of the largest cluster at most
+_AREA, _LARGEST = 12, 150
 _COLUMNS = 4
 _NOTHING = "no driver has bases around it to compare"
 
 
 def cluster_enrichment(clusters: pd.DataFrame, ax: Axes, base: str = "reference") -> pd.DataFrame:
-    """Draw by chance how likely each cluster has so many, or so few, unsupported drivers.
+    """Draw how likely each cluster has so many, or so few, unsupported drivers by chance.
 
     Clusters in the order of their signed -log10 p: above 0 with more unsupported drivers than the
     others, below with fewer. Areas grow with size. Lines stand at p = 0.05, at 0.01, and at 0.05
@@ -57,18 +57,20 @@ def cluster_enrichment(clusters: pd.DataFrame, ax: Axes, base: str = "reference"
     lines = {"p = 0.05": 0.05, "0.01": 0.01, "0.05 / clusters": 0.05 / len(table)}
     table.attrs["lines"] = list(lines.values())
     y = table["signed_log10_p"]
+    area = min(_AREA, _LARGEST / table["size"].max())
     for label, colour, here in (
         ("more unsupported", WRONG, y > 0),
         ("fewer", RIGHT, y <= 0),
     ):
-        points(ax, table.index[here], y[here], _AREA * table["size"][here], colour, alpha=0.6,
-               zorder=3)  # fmt: skip
+        for size, of_size in table[here].groupby("size"):  # one size a collection: a smaller SVG
+            points(ax, of_size.index, of_size["signed_log10_p"], area * size, colour, alpha=0.75,
+                   zorder=3)  # fmt: skip
         ax.scatter([], [], 30, colour, linewidths=0, label=label)
     for (label, p), style in zip(lines.items(), (":", "--", "-"), strict=True):
         for side in (1, -1):
             ax.axhline(-side * np.log10(p), color=CUT, linewidth=0.8, linestyle=style, zorder=1)
-        ax.annotate(label, (1, -np.log10(p)), (0, 1), xycoords=("axes fraction", "data"),
-                    textcoords="offset points", ha="right", va="bottom", fontsize=7)  # fmt: skip
+        ax.annotate(label, (0.01, -np.log10(p)), (0, 1), xycoords=("axes fraction", "data"),
+                    textcoords="offset points", va="bottom", fontsize=7)  # fmt: skip
     ax.axhline(0, color=NEUTRAL, linewidth=0.8, zorder=0)
     tallest = 1.12 * max(y.abs().max(), -np.log10(min(lines.values())))
     ax.set(ylim=(-tallest, tallest), xlim=(-0.03 * len(table) - 1, 1.03 * len(table)))
@@ -96,7 +98,10 @@ def cluster_sizes(clusters: pd.DataFrame, ax: Axes, base: str = "reference") -> 
         say(ax, _NOTHING)
         return table
     edges = np.append(table["cluster"], len(table)) - 0.5
-    for name, label, colour in (("size", "drivers", NEUTRAL), ("unsupported", "unsupported", WRONG)):
+    for name, label, colour in (
+        ("size", "drivers", NEUTRAL),
+        ("unsupported", "unsupported", WRONG),
+    ):
         ax.stairs(table[name], edges, fill=True, color=colour, linewidth=0, zorder=2,
                   label=f"{label} ({table[name].sum():,})")  # fmt: skip
     ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -127,28 +132,34 @@ def cluster_logos(
     pd.DataFrame
         One row a letter: `cluster`, `column` (from the SNV's), `base`, `bottom`, `height` (bits).
     """
-    table = pd.concat(
-        [pd.DataFrame(columns=["cluster", "column", "base", "bottom", "height"])]
-        + [_stacked_letters(number, one) for number, one in motifs.items()],
-        ignore_index=True,
-    )
+    letters = [_stacked_letters(number, one) for number, one in motifs.items()]
+    table = pd.DataFrame(columns=["cluster", "column", "base", "bottom", "height"])
+    if letters:
+        table = pd.concat(letters, ignore_index=True)
     labelled(ax, "", "")
     if table.empty:
         say(ax, "no cluster has two drivers that share bases")
         return table
-    counted = _of_base(clusters, base).set_index("cluster")
+    counted = _of_base(clusters, base)
+    counts = dict(
+        zip(
+            counted["cluster"],
+            zip(counted["size"], counted["unsupported"], strict=True),
+            strict=True,
+        )
+    )
     panels = grid(ax, -(-len(motifs) // _COLUMNS), _COLUMNS, (0.05, 0.1 if len(motifs) > 4 else 0))
     widest = table["column"].abs().max() + 0.5
     for panel, number in zip(panels, motifs, strict=False):
-        letters = table[table["cluster"] == number]
-        draw_letters(panel, letters.rename(columns={"column": "x"}))
+        of_cluster = table[table["cluster"] == number]
+        draw_letters(panel, of_cluster.rename(columns={"column": "x"}))
         panel.plot([-0.5, 0.5], [-0.06, -0.06], color="black", linewidth=1.6, clip_on=False,
                    solid_capstyle="butt")  # fmt: skip
         panel.set(xlim=(-widest, widest), ylim=(0, 2), xticks=[], yticks=[0, 2])
         panel.tick_params(labelsize=7, length=2)
         panel.spines[["top", "right", "bottom"]].set_visible(False)
-        row = counted.loc[number]
-        panel.set_title(f"{int(row['size']):,} ({int(row['unsupported']):,} unsup.)", fontsize=7, pad=2)
+        size, wrong = counts[number]
+        panel.set_title(f"{size:,} ({wrong:,} unsup.)", fontsize=7, pad=2)
     for panel in panels[len(motifs) :]:
         panel.set_axis_off()
     for panel in panels:

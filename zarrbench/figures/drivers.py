@@ -129,7 +129,10 @@ def driver_distances(drivers: xr.Dataset, ax: Axes, zoom: int | None = None) -> 
         ignore_index=True,
     )
     if not within.any():
-        say(ax, "no compared gene has a driver" + ("" if zoom is None else f" within {zoom:,} bases"))
+        say(
+            ax,
+            "no compared gene has a driver" + ("" if zoom is None else f" within {zoom:,} bases"),
+        )
         return bars
     panels = stacked(ax, [1, 1], 0.2)
     for panel, (label, colour, sign) in zip(panels, _GROUPS, strict=True):

@@ -28,11 +28,10 @@ def draw_letters(ax: Axes, letters: pd.DataFrame) -> PathCollection:
         `x` (centre of a column of width 1), `base`, `bottom`, `height`: upside down if negative. A
         base that is no letter is a bar.
     """
+    places = letters[["x", "bottom", "height"]].to_numpy(float)
     shapes = [
-        _glyph(row.base).transformed(
-            Affine2D().scale(_WIDTH, row.height).translate(row.x - _WIDTH / 2, row.bottom)
-        )
-        for row in letters.itertuples()
+        _glyph(base).transformed(Affine2D().scale(_WIDTH, height).translate(x - _WIDTH / 2, bottom))
+        for base, (x, bottom, height) in zip(letters["base"], places, strict=True)
     ]
     colours = [COLOURS.get(base, NEUTRAL) for base in letters["base"]]
     drawn = PathCollection(shapes, facecolors=colours, linewidths=0, zorder=2)
@@ -41,12 +40,12 @@ def draw_letters(ax: Axes, letters: pd.DataFrame) -> PathCollection:
 
 
 def draw_bars(ax: Axes, letters: pd.DataFrame) -> PolyCollection:
-    """Draw bars in the colour of their base, where columns are too many for letters."""
+    """Draw bars in the colour of their base; the arguments are those of `draw_letters`."""
     x, bottom, top = letters["x"], letters["bottom"], letters["bottom"] + letters["height"]
     corners = [(x - 0.5, bottom), (x - 0.5, top), (x + 0.5, top), (x + 0.5, bottom)]
     shapes = np.stack([np.column_stack(corner) for corner in corners], axis=1)
     colours = [COLOURS.get(base, NEUTRAL) for base in letters["base"]]
-    drawn = PolyCollection(shapes, facecolors=colours, linewidths=0, zorder=2)
+    drawn = PolyCollection(list(shapes), facecolors=colours, linewidths=0, zorder=2)
     ax.add_collection(drawn)
     return drawn
 

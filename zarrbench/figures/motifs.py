@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from zarrbench.figures.disclosure import MINIMUM_PEOPLE
-from zarrbench.figures.letters import draw_bars, draw_letters
+from zarrbench.figures.letters import COLOURS, draw_bars, draw_letters
 from zarrbench.figures.panels import grid, scale, stacked
 from zarrbench.figures.style import CUT, NEUTRAL, RIGHT, WRONG, labelled, legend, points, say
 from zarrbench.figures.variants import disclosed
@@ -25,7 +25,12 @@ from zarrbench.tables import plain_column
 _MOST_LETTERS = 121
 # Of phyloP: what is drawn as letters, and the least that is drawn (METHODS section 24)
 _CONSERVED, _FLOOR = 1.3, -0.5
+# Below and above 0: grey between, or nothing
 _SIGNED = LinearSegmentedColormap.from_list("signed", [WRONG, NEUTRAL, RIGHT])
+_FADING = LinearSegmentedColormap.from_list(
+    "fading",
+    [(0, WRONG), (0.5, (*to_rgb(WRONG), 0)), (0.5, (*to_rgb(RIGHT), 0)), (1, RIGHT)],
+)
 _MARKS = ["mark", "offset", "position", "base", "value", "r_slope"]
 _THRESHOLDS = (0.1, 0.2, 0.5)
 
@@ -44,10 +49,11 @@ def scan_logo(
 
     Letters are as high as minus the mean change of the prediction over the four bases (METHODS
     section 18), over the largest change around the TSS; bars where they are too many. A position
-    where several bases change nothing has no letter but a bar. Below, SNVs of enough carriers
-    as stems: the change by the effect allele over the same, in the colour of the correlation of
-    expression with it. With another panel each, the panel of letters shrinks: give `ax` 1.5 inches
-    more for both. Everything reads along the forward strand.
+    where several bases change nothing has no letter but a bar. Below, SNVs as stems: the change by
+    the effect allele over the same, in the colour of the correlation of expression with it; those
+    of few carriers (`zarrbench.figures.variants.disclosed`) and without that correlation are left
+    out. Conservation and heat map are panels more: give `ax` 0.7 inches for each. Everything reads
+    along the forward strand.
 
     Nothing is drawn around a driver whose rarer allele fewer than `MINIMUM_PEOPLE` carry.
 
@@ -73,15 +79,14 @@ def scan_logo(
         the centre), `position` (1-based), `base` (that is there; the one put in for "snv" and
         "scan"), `value`, `r_slope` of SNVs; empty if there is no scan of the gene.
 
-    Raises
-    ------
-    GeneTableError
-        If `motifs` lacks the gene; `has_scan` tells before.
     """
-    one = one_gene(motifs, gene)
-    centre = int(one["position"] if around == "driver" else one["tss"])
     what = "the main driver" if around == "driver" else "the TSS"
     labelled(ax, f"bases from {what}, forward strand", "needed for\nthe prediction")
+    if gene not in plain_column(motifs["gene"].values):
+        say(ax, "no main driver of the gene was scanned")
+        return pd.DataFrame(columns=_MARKS)
+    one = one_gene(motifs, gene)
+    centre = int(one["position"] if around == "driver" else one["tss"])
     refusal = _refusal(one, variants, around)
     if refusal:
         say(ax, refusal)
@@ -157,12 +162,6 @@ def motif_histograms(motifs: xr.Dataset, ax: Axes) -> pd.DataFrame:
     return table
 
 
-def has_scan(motifs: xr.Dataset, gene: str) -> bool:
-    """Return whether the main driver and the TSS of a gene were scanned."""
-    genes = plain_column(motifs["gene"].values)
-    return bool(((genes == gene) & np.isfinite(motifs["tss_largest"].values)).any())
-
-
 def _refusal(one: xr.Dataset, variants: pd.DataFrame, around: str) -> str:
     """Return why the scan of a gene is not drawn; nothing if it is."""
     if not float(one["tss_largest"]) > 0:
@@ -194,9 +193,7 @@ def _marks_of_scan(
     return logo.assign(r_slope=np.nan), changes.assign(r_slope=np.nan)
 
 
-def _snvs(
-    variants: pd.DataFrame, centre: int, offsets: np.ndarray, largest: float
-) -> pd.DataFrame:
+def _snvs(variants: pd.DataFrame, centre: int, offsets: np.ndarray, largest: float) -> pd.DataFrame:
     """Return the SNVs at some offsets from a position, their changes over the largest."""
     snvs = disclosed(variants, ["ism", "r_slope"], ["effect_allele", "ism", "r_slope"])
     offset = snvs["position"] - centre
@@ -223,7 +220,7 @@ def _draw_scan(ax: Axes, table: pd.DataFrame, conserved: bool, heat_map: bool) -
     """Draw the marks of a scan, a panel for each kind."""
     across, height = ax.get_xlabel(), ax.get_ylabel()
     kinds = ["logo", "snv", *["conservation"] * conserved, *["scan"] * heat_map]
-    panels = stacked(ax, [{"logo": 2.0}.get(kind, 1.0) for kind in kinds], 0.05, 0.9)
+    panels = stacked(ax, [2.0 if kind == "logo" else 1.0 for kind in kinds], 0.05, 0.9)
     marks = {kind: table[table["mark"] == kind] for kind in kinds}
     logo = marks["logo"]
     for panel, kind in zip(panels, kinds, strict=True):
@@ -234,6 +231,8 @@ def _draw_scan(ax: Axes, table: pd.DataFrame, conserved: bool, heat_map: bool) -
             panel.axvline(0, color=CUT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
     panels[0].set_ylabel(height, fontsize=9)
     _draw_columns(panels[0], logo, len(logo) <= _MOST_LETTERS)
+    if len(logo) > _MOST_LETTERS:
+        _name_bases(panels[0])
     _draw_stems(panels[1], marks["snv"])
     if conserved:
         phylop = marks["conservation"]
@@ -261,6 +260,12 @@ def _draw_columns(
     ax.set_ylim(min(lowest, 0) - margin, max(highest, 0) + margin)
 
 
+def _name_bases(ax: Axes) -> None:
+    for base, colour in COLOURS.items():
+        ax.scatter([], [], 26, colour, marker="s", linewidths=0, label=base)
+    legend(ax, 4)
+
+
 def _draw_stems(ax: Axes, snvs: pd.DataFrame) -> None:
     """Draw SNVs as stems in the colour of their correlation with expression."""
     ax.set_ylabel("SNVs", fontsize=9)
@@ -279,14 +284,14 @@ def _draw_stems(ax: Axes, snvs: pd.DataFrame) -> None:
 
 def _draw_changes(ax: Axes, changes: pd.DataFrame) -> None:
     """Draw the change by every base as a heat map, A at the top."""
+    first, last = int(changes["offset"].min()), int(changes["offset"].max())
     table = changes.pivot(index="base", columns="offset", values="value")
-    table = table.reindex(columns=range(int(table.columns.min()), int(table.columns.max()) + 1))
+    cells = np.ma.masked_invalid(table.reindex(columns=range(first, last + 1)).to_numpy())
     widest = max(float(changes["value"].abs().max()), 1e-12)
-    cells = np.ma.masked_invalid(table.to_numpy())
-    first, last = table.columns.min(), table.columns.max()
-    image = ax.imshow(cells, cmap=_SIGNED, vmin=-widest, vmax=widest, aspect="auto",
-                      interpolation="nearest", extent=(first - 0.5, last + 0.5, 3.5, -0.5))  # fmt: skip
-    ax.set_yticks(range(4), table.index)
+    image = ax.imshow(cells, cmap=_FADING, vmin=-widest, vmax=widest, aspect="auto",
+                      interpolation="nearest",
+                      extent=(first - 0.5, last + 0.5, 3.5, -0.5))  # fmt: skip
+    ax.set_yticks(range(4), list(table.index))
     ax.set_ylabel("base put in", fontsize=9)
     scale(ax, image, "change")
 

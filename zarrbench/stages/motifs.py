@@ -332,9 +332,7 @@ def headline(workspace: Workspace) -> dict[str, Any]:
 
 def cluster_table(workspace: Workspace) -> pd.DataFrame:
     """Return the table `clusters.tsv` that the stage wrote."""
-    table: pd.DataFrame = pd.read_csv(
-        io.BytesIO(get(workspace.motif_tables[1]) or b""), sep="\t"
-    )
+    table: pd.DataFrame = pd.read_csv(io.BytesIO(get(workspace.motif_tables[1]) or b""), sep="\t")
     return table
 
 
@@ -363,13 +361,16 @@ def largest_clusters(
     drivers = standing_drivers(workspace)
     if drivers is None or drivers.attrs["inputs"] != found.attrs["drivers"]:
         raise RecipeError(
-            f"the drivers {workspace.drivers} are not those that were clustered; run 'zarrbench run "
-            f"{workspace.file} --only motifs' first"
+            f"the drivers {workspace.drivers} are not those that were clustered; run "
+            f"'zarrbench run {workspace.file} --only motifs' first"
         )
     of_genes = _drivers_of(drivers, plain_column(found["gene"].values).tolist())
     codes = _sequences(workspace, of_genes)[BASES.index(base)]
     labels = found["cluster"].sel(base=base).values
-    made = {n: motif(codes, np.flatnonzero(labels == n)) for n in range(min(most, labels.max(initial=-1) + 1))}
+    made = {
+        n: motif(codes, np.flatnonzero(labels == n))
+        for n in range(min(most, labels.max(initial=-1) + 1))
+    }
     return {number: one for number, one in made.items() if one is not None}
 
 
