@@ -10,11 +10,41 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from zarrbench.attribution_layouts import ATTRIBUTIONS, DRIVERS, MOTIFS, SENSITIVITY
 from zarrbench.exports import meanings, rows
 from zarrbench.exports.rows import Rows
+from zarrbench.layouts import (
+    EQTL,
+    EXPRESSION,
+    GENE_STATISTICS,
+    GENE_TABLE,
+    GENOTYPE_QUALITY,
+    POPULATION,
+    PREDICTIONS,
+    PREDIXCAN,
+    TRACK_WEIGHTS,
+    Layout,
+)
 from zarrbench.remote import Place
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import exists
+
+#: by stage, what its store holds
+LAYOUTS: Mapping[str, Layout] = {
+    "genotype_quality": GENOTYPE_QUALITY,
+    "expression": EXPRESSION,
+    "predict": PREDICTIONS,
+    "statistics": GENE_STATISTICS,
+    "attributions": ATTRIBUTIONS,
+    "drivers": DRIVERS,
+    "motifs": MOTIFS,
+    "population": POPULATION,
+    "track_weights": TRACK_WEIGHTS,
+    "eqtl": EQTL,
+    "predixcan": PREDIXCAN,
+    "gene_table": GENE_TABLE,
+    "sensitivity": SENSITIVITY,
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +86,9 @@ class OfStore(Table):
     prepared: Callable[[xr.Dataset], xr.Dataset] = _as_it_is
 
     def read(self, workspace: Workspace, found: xr.Dataset) -> Rows | None:
-        return rows.of_dataset(self.prepared(found), self.dims, self.also)
+        return rows.of_dataset(
+            self.prepared(found), self.dims, self.also, tuple(LAYOUTS[self.stage].variables)
+        )
 
 
 @dataclass(frozen=True)

@@ -63,14 +63,13 @@ def export_anndata(
 
 def _is_ours(path: Path) -> bool:
     """Whether an AnnData file or folder is there that this export wrote."""
-    import h5py
+    import anndata
 
     try:
         if path.is_dir():
             with quiet_zarr():
-                return _OURS in zarr.open_group(path, mode="r").get("uns", ())
-        with h5py.File(path) as file:
-            return _OURS in file.get("uns", ())
+                return _OURS in zarr.open_group(path, mode="r")["uns"]
+        return _OURS in anndata.read_h5ad(path, backed="r").uns
     except Exception:  # whatever it is, nothing says that it is ours
         return False
 
@@ -157,7 +156,7 @@ def cube_anndata(workspace: Workspace, tracks: Sequence[str] = ()) -> "AnnData":
         X=layers[keys[0]],
         obs=pd.DataFrame(
             {"has_expression": np.isin(people, [str(p) for p in measured["individual"].values])},
-            index=pd.Index(people, name="individual"),
+            index=pd.Index(people, dtype=object, name="individual"),
         ),
         var=_genes(statistics),
         layers=layers,
@@ -185,7 +184,9 @@ def _genes(statistics: xr.Dataset) -> pd.DataFrame:
     """Return all that is known of each gene, where it lies first."""
     names = [name for name in GENE_STATISTICS.variables if name in statistics]
     of_gene = [name for name in names if statistics[name].dims == ("gene",) and name != "gene"]
-    index = pd.Index(statistics["gene"].values.astype(object), name="gene_id")
+    columns = {name: plain_column(statistics[name].values) for name in of_gene}
+    index = pd.Index(statistics["gene"].values.astype(object), dtype=object, name="gene_id")
+    # Texts as objects: anndata does not write the strings of pandas 3.
     return pd.DataFrame(
-        {name: plain_column(statistics[name].values) for name in of_gene}, index=index
+        {name: pd.Series(v, index, dtype=v.dtype) for name, v in columns.items()}, index
     )
