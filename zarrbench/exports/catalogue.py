@@ -160,6 +160,7 @@ TABLES: Mapping[str, Table] = {
         file=lambda workspace: workspace.left_out,
         meanings=meanings.LEFT_OUT_COLUMNS,
     ),
+    "tracks": OfStore("predict", "a chosen track", dims=("track",)),
     "reference_predictions": OfStore(
         "predict", "a gene and chosen track", dims=("gene", "track")
     ),
@@ -172,7 +173,7 @@ TABLES: Mapping[str, Table] = {
     ),
     "attribution_genes": OfStore("attributions", "a gene", dims=("gene",)),
     "attribution_references": OfStore(
-        "attributions", "a gene and track", dims=("gene", "track")
+        "attributions", "a gene and track", dims=("gene", "track"), also=("track_description",)
     ),
     "gradient_profiles": OfStore(
         "attributions",
@@ -217,7 +218,12 @@ TABLES: Mapping[str, Table] = {
         kinds=meanings.CLUSTER_KINDS,
     ),
     "cluster_members": OfStore("motifs", "a driver and allele", dims=("base", "driver")),
-    "population": OfStore("population", "a subset of genes and track", dims=("subset", "track")),
+    "population": OfStore(
+        "population",
+        "a subset of genes and track",
+        dims=("subset", "track"),
+        also=("track_description",),
+    ),
     "population_genes": OfStore(
         "population", "a gene and track", dims=("gene", "track"), also=("mean_observed",)
     ),
@@ -297,6 +303,7 @@ TABLES: Mapping[str, Table] = {
 
 #: variables of stores that no table has, with the reason
 NOT_IN_TABLES: Mapping[str, str] = {
+    "bin": "bins of a model's output are in predictions.zarr alone",
     "output": "bins of a model's output are in predictions.zarr alone",
     "reference_output": "bins of a model's output are in predictions.zarr alone",
 }
