@@ -15,7 +15,7 @@ from zarrbench import progress
 from zarrbench.errors import RecipeError
 from zarrbench.exports.catalogue import NOT_IN_TABLES, TABLES, Table
 from zarrbench.exports.destinations import check_destination
-from zarrbench.exports.recipe import described
+from zarrbench.exports.facts import described
 from zarrbench.exports.rows import Rows
 from zarrbench.parameters import Statistics
 from zarrbench.predictions.cube import sel_track
@@ -89,7 +89,8 @@ def export_tables(
     for name in names:
         if name not in TABLES:
             raise RecipeError(f"there is no table {name!r}{nearest(name, TABLES)}")
-    check_destination(folder, overwrite, _is_ours, "folder")
+    if not (folder.is_dir() and not any(folder.iterdir())):
+        check_destination(folder, overwrite, _is_ours, "folder")
     asked = {name: table for name, table in TABLES.items() if name in (names or TABLES)}
     found = {stage: standing(workspace, stage) for stage in {t.stage for t in asked.values()}}
     predicted = found.get("predict")

@@ -21,7 +21,7 @@ import zarrbench
 from zarrbench import progress
 from zarrbench.errors import RecipeError, StoreLayoutError
 from zarrbench.exports.destinations import check_destination
-from zarrbench.exports.recipe import described
+from zarrbench.exports.facts import described
 from zarrbench.figures.disclosure import MINIMUM_PEOPLE
 from zarrbench.remote import Place, reading
 from zarrbench.stages.standing import standing
@@ -78,10 +78,7 @@ FIELDS = (
           "Share of ALT among the alleles called of everybody sequenced", "A", measured=True),
 )  # fmt: skip
 _SITE = ("variant_position", "other_allele", "effect_allele")
-_COLUMNS = (
-    "contig", *_SITE, "minor_carriers",
-    *(field.column for field in FIELDS),
-)  # fmt: skip
+_COLUMNS = ("contig", *_SITE, "minor_carriers", *(field.column for field in FIELDS))
 
 
 def export_vcf(workspace: Workspace, path: Path, *, overwrite: bool = False) -> dict[str, int]:
@@ -125,8 +122,6 @@ def export_vcf(workspace: Workspace, path: Path, *, overwrite: bool = False) -> 
     long = max(lengths.values()) > _TABIX_END
     index = path.with_name(f"{path.name}.{'csi' if long else 'tbi'}")
     counts = dict.fromkeys(("records", "gene_snv_pairs", "without_alternative"), 0)
-    for old in ("tbi", "csi"):  # it would pass for that of the new file
-        path.with_name(f"{path.name}.{old}").unlink(missing_ok=True)
     with published(index) as beside, published(path) as temporary:
         with (
             pysam.BGZFile(str(temporary), "wb") as file,
@@ -147,6 +142,8 @@ def export_vcf(workspace: Workspace, path: Path, *, overwrite: bool = False) -> 
         pysam.tabix_index(
             str(temporary), preset="vcf", index=str(beside), csi=long, keep_original=True
         )
+        for old in ("tbi", "csi"):  # it would pass for that of the new file
+            path.with_name(f"{path.name}.{old}").unlink(missing_ok=True)
     return counts
 
 

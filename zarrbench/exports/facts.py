@@ -30,7 +30,10 @@ def described(workspace: Workspace) -> dict[str, Any]:
 
 
 def _readout(workspace: Workspace) -> str:
-    readout = workspace.recipe.stage(Predict).readout
+    predict = workspace.recipe.stages.get("predict")
+    if not isinstance(predict, Predict):
+        return "nothing is predicted"
+    readout = predict.readout
     parts: list[str] = [readout.kind]
     if readout.bins is not None:
         parts.append(f"bins {', '.join(map(str, readout.bins))} from 0")
