@@ -101,9 +101,14 @@ def _scan(around: Literal["driver", "tss"]) -> FigureRecipe:
 
 
 def _left_out(table: pd.DataFrame) -> str:
+    number = table.attrs["left_out"]
     return (
-        f"{table.attrs['left_out']:,} SNVs are not drawn: fewer than {MINIMUM_PEOPLE} people carry "
-        f"the rarer allele, or a number is undefined."
+        ""
+        if not number
+        else (
+            f"{number:,} SNVs are not drawn: fewer than {MINIMUM_PEOPLE} people carry the rarer "
+            f"allele, or a number is undefined."
+        )
     )
 
 
