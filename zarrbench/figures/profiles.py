@@ -219,7 +219,7 @@ def _draw_groups(ax: Axes, table: pd.DataFrame, zoom: int | None) -> None:
     panels[-1].xaxis.set_major_locator(MaxNLocator(6))
     for label, colour in (("genes, r > 0", RIGHT), ("r ≤ 0", WRONG)):
         panels[0].scatter([], [], 26, colour, marker="s", linewidths=0, label=label)
-    legend(panels[0], 4)
+    legend(panels[0], columns=4)
 
 
 def _draw_group(ax: Axes, size: pd.DataFrame, sd: pd.DataFrame) -> None:
@@ -288,5 +288,5 @@ def _draw_gene(ax: Axes, table: pd.DataFrame) -> None:
         panel.yaxis.set_major_locator(MaxNLocator(4))
     above.set_xlim(edges[0], edges[-1])
     below.xaxis.set_major_locator(MaxNLocator(6))
-    legend(above, 4)
+    legend(above, columns=4)
     below.legend(loc="upper left", ncols=2, frameon=False, fontsize=7, borderpad=0)

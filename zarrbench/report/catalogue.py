@@ -1,7 +1,7 @@
 """Which figures a report has: each a row of METHODS section 24, what it needs, and its caption."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 import xarray as xr
@@ -16,12 +16,16 @@ from zarrbench.figures import (
     motifs,
     population,
     predixcan,
+    profiles,
 )
 from zarrbench.report.figure_recipes import TALL, FigureRecipe, Section
 from zarrbench.report.inputs import ReportInputs
+from zarrbench.statistics.sequence_clusters import Motif
 
 # Bases to either side of the TSS where distances are looked at closer, as in the study
 _NEAR = 19_999
+# Groups of gradient profiles: one of the study's five numbers
+_GROUPS = 5
 
 
 def across_genes(inputs: ReportInputs) -> list[FigureRecipe]:
@@ -132,23 +136,7 @@ def of_drivers(inputs: ReportInputs) -> list[FigureRecipe]:
             needs,
             "Supp. Fig. 7",
         ),
-        FigureRecipe(
-            "fig_2f",
-            "Histogram of the distance of drivers from the TSS, near it",
-            "Where they lie. The main driver of a gene adds most to the correlation of its linear "
-            "sum.",
-            lambda inputs, ax: drivers.driver_distances(_drivers(inputs), ax, zoom=_NEAR),
-            needs,
-            "Fig. 2f",
-        ),
-        FigureRecipe(
-            "fig_s9",
-            "Histogram of the distance of drivers from the TSS",
-            "The same over the full range.",
-            lambda inputs, ax: drivers.driver_distances(_drivers(inputs), ax),
-            needs,
-            "Supp. Fig. 9",
-        ),
+        *_distances(inputs),
         FigureRecipe(
             "fig_s5",
             "Histogram of the correlation of in-silico mutagenesis and gradient",
@@ -166,6 +154,28 @@ def of_drivers(inputs: ReportInputs) -> list[FigureRecipe]:
             "Supp. Fig. 6",
         ),
     ]
+
+
+def _distances(inputs: ReportInputs) -> list[FigureRecipe]:
+    """Return where drivers lie: near the TSS, and over the full range where that is longer."""
+    title = "Histogram of the distance of drivers from the TSS"
+    note = "The main driver of a gene adds most to the correlation of its linear sum."
+
+    def within(zoom: int | None) -> Callable[[ReportInputs, Axes], pd.DataFrame]:
+        return lambda inputs, ax: drivers.driver_distances(_drivers(inputs), ax, zoom)
+
+    far = inputs.drivers is not None and _drivers(inputs)["distance"].size > 0
+    if far and int(abs(_drivers(inputs)["distance"]).max()) > _NEAR:
+        return [
+            FigureRecipe("fig_2f", f"{title}, near it", f"Where they lie. {note}",
+                         within(_NEAR), ("drivers",), "Fig. 2f"),
+            FigureRecipe("fig_s9", title, "The same over the full range.",
+                         within(None), ("drivers",), "Supp. Fig. 9"),
+        ]  # fmt: skip
+    return [
+        FigureRecipe("fig_2f", title, f"Where they lie. {note}",
+                     within(None), ("drivers",), "Fig. 2f and Supp. Fig. 9"),
+    ]  # fmt: skip
 
 
 def of_motifs(inputs: ReportInputs) -> list[FigureRecipe]:
@@ -197,7 +207,34 @@ def of_motifs(inputs: ReportInputs) -> list[FigureRecipe]:
             needs,
             "Supp. Fig. 8",
         ),
+        FigureRecipe(
+            "fig_s8_logos",
+            "Letters of the largest clusters of sequences",
+            "What the drivers of a cluster lie in.",
+            lambda inputs, ax: clusters.cluster_logos(
+                _cluster_motifs(inputs), _clusters(inputs), ax
+            ),
+            needs,
+            "Supp. Fig. 8",
+            TALL,
+        ),
+        *(_profiles(zoom) for zoom in (None, 2_000)),
     ]
+
+
+def _profiles(zoom: int | None) -> FigureRecipe:
+    return FigureRecipe(
+        "fig_s10_near" if zoom else "fig_s10",
+        f"Gradient profiles of genes in groups that are alike{', near the TSS' if zoom else ''}",
+        "Filled: mean magnitude; line: standard deviation in windows of 128 bases. Bars: genes "
+        "with r > 0, and the others.",
+        lambda inputs, ax: profiles.grouped_profiles(
+            _windows(inputs), _r_of_genes(inputs), ax, _GROUPS, zoom
+        ),
+        ("attributions",),
+        "Supp. Fig. 10",
+        TALL,
+    )
 
 
 def of_choices(inputs: ReportInputs) -> list[FigureRecipe]:
@@ -306,7 +343,7 @@ SECTIONS = (
         of_motifs,
     ),
     Section(
-        "choices",
+        "other-choices",
         "Beside other models and choices",
         "The same people, predicted in another way.",
         of_choices,
@@ -326,3 +363,16 @@ def _drivers(inputs: ReportInputs) -> xr.Dataset:
 def _clusters(inputs: ReportInputs) -> pd.DataFrame:
     assert inputs.clusters is not None, "the motifs stage writes a table of clusters"
     return inputs.clusters
+
+
+def _cluster_motifs(inputs: ReportInputs) -> Mapping[int, Motif]:
+    return {} if inputs.cluster_motifs is None else inputs.cluster_motifs()
+
+
+def _windows(inputs: ReportInputs) -> xr.Dataset | None:
+    return None if inputs.profile_windows is None else inputs.profile_windows()
+
+
+def _r_of_genes(inputs: ReportInputs) -> pd.Series:
+    r = inputs.statistics["r"]
+    return pd.Series(r.values, [str(gene) for gene in r["gene"].values])

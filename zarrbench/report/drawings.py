@@ -1,7 +1,7 @@
 """The figures of a report, drawn: of its sections, and of the genes that are shown one by one."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +18,16 @@ from zarrbench.report.inputs import ReportInputs
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A figure on the page: its recipe, the drawing, the table it draws, and its caption."""
+    """A figure on the page: the stem of its files, its recipe, the drawing, the table it draws."""
 
+    name: str
     recipe: FigureRecipe
     figure: Figure
     table: pd.DataFrame
 
     @property
     def svg(self) -> str:
-        return style.as_svg(self.figure)
+        return style.as_svg(self.figure, self.name)
 
     @property
     def caption(self) -> str:
@@ -41,15 +42,8 @@ class Drawings:
     sections: list[dict[str, Any]]
     shown: list[dict[str, Any]]
 
-    def named(self) -> Iterator[tuple[str, Drawn]]:
-        """Yield each figure with the stem of its files."""
-        for section in self.sections:
-            for drawn in section["drawn"]:
-                yield drawn.recipe.name, drawn
-        for entry in self.shown:
-            gene = re.sub(r"[^\w.-]", "_", entry["gene"]["gene_id"])
-            for drawn in entry["drawn"]:
-                yield f"{drawn.recipe.name}_{gene}", drawn
+    def every(self) -> list[Drawn]:
+        return [drawn for part in (*self.sections, *self.shown) for drawn in part["drawn"]]
 
 
 def drawings(inputs: ReportInputs) -> Drawings:
@@ -60,7 +54,9 @@ def drawings(inputs: ReportInputs) -> Drawings:
 
 def _draw(recipe: FigureRecipe, *data: Any) -> Drawn:
     figure = Figure(figsize=recipe.size, layout="constrained")
-    return Drawn(recipe, figure, recipe.draw(*data, figure.subplots()))
+    table = recipe.draw(*data, figure.subplots())
+    name = "_".join([recipe.name, *(re.sub(r"[^\w.-]", "_", gene) for gene in data[1:])])
+    return Drawn(name, recipe, figure, table)
 
 
 def _section(section: Section, inputs: ReportInputs) -> dict[str, Any]:
@@ -84,7 +80,7 @@ def _shown_genes(genes: pd.DataFrame, inputs: ReportInputs) -> list[dict[str, An
     shown = []
     for heading, row in _rows_shown(genes, inputs.genes).items():
         gene = genes.iloc[row].to_dict()
-        possible = _possible(of_gene(inputs), inputs, gene["gene_id"])
+        possible = _possible(of_gene(inputs, gene["gene_id"]), inputs, gene["gene_id"])
         shown.append({"heading": heading, "gene": gene, **possible})
     return shown
 

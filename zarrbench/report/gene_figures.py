@@ -5,7 +5,7 @@ from typing import Literal
 import pandas as pd
 import xarray as xr
 
-from zarrbench.figures import attributions, drivers, genotypes, motifs, people
+from zarrbench.figures import attributions, drivers, genotypes, motifs, people, profiles
 from zarrbench.figures.disclosure import MINIMUM_PEOPLE
 from zarrbench.report.figure_recipes import FigureRecipe
 from zarrbench.report.inputs import ReportInputs
@@ -14,8 +14,9 @@ from zarrbench.report.inputs import ReportInputs
 _NEAR = 4_000
 
 
-def of_gene(inputs: ReportInputs) -> list[FigureRecipe]:
-    """Return the figures of one gene."""
+def of_gene(inputs: ReportInputs, gene: str) -> list[FigureRecipe]:
+    """Return the figures of one gene, closer ones only where its window is longer."""
+    far = inputs.drivers is not None and _variants(inputs, gene)["distance"].abs().max() > _NEAR
     found = [
         FigureRecipe(
             "fig_1d",
@@ -37,16 +38,7 @@ def of_gene(inputs: ReportInputs) -> list[FigureRecipe]:
             ("drivers",),
             "Fig. 1e",
         ),
-        FigureRecipe(
-            "fig_1e_near",
-            "What each SNV does to the prediction, near the TSS",
-            f"The same, {_NEAR:,} bases to either side of the TSS.",
-            lambda inputs, gene, ax: attributions.ism_along_window(
-                _variants(inputs, gene), ax, zoom=_NEAR
-            ),
-            ("drivers",),
-            "Fig. 1e",
-        ),
+        *([_near()] if far else []),
         FigureRecipe(
             "fig_2d",
             "Slope of expression against attribution, one point an SNV",
@@ -59,7 +51,17 @@ def of_gene(inputs: ReportInputs) -> list[FigureRecipe]:
             "Fig. 2d",
         ),
         _scan("driver"),
-        _scan("tss"),
+        _scan("tss", zoom=50),
+        FigureRecipe(
+            "gene_profile",
+            "Gradient along the window, SNVs as points",
+            "Grey: what the base that is there does. Below: mean and standard deviation in windows "
+            "of 128 bases. A square marks the main driver.",
+            lambda inputs, gene, ax: profiles.gene_profile(
+                _profile(inputs, gene), _variants(inputs, gene), ax
+            ),
+            ("attributions", "drivers"),
+        ),
     ]
     if inputs.dosage is not None:
         found.append(
@@ -86,14 +88,27 @@ def of_gene(inputs: ReportInputs) -> list[FigureRecipe]:
     return found
 
 
-def _scan(around: Literal["driver", "tss"]) -> FigureRecipe:
+def _near() -> FigureRecipe:
+    return FigureRecipe(
+        "fig_1e_near",
+        "What each SNV does to the prediction, near the TSS",
+        f"The same, {_NEAR:,} bases to either side of the TSS.",
+        lambda inputs, gene, ax: attributions.ism_along_window(
+            _variants(inputs, gene), ax, zoom=_NEAR
+        ),
+        ("drivers",),
+        "Fig. 1e",
+    )
+
+
+def _scan(around: Literal["driver", "tss"], zoom: int | None = None) -> FigureRecipe:
     which = "the main driver" if around == "driver" else "the TSS"
     return FigureRecipe(
         f"fig_s3_{around}",
         f"Letters of what the network reads around {which}",
         f"Letters: minus the mean change by other bases around {which}. Stems: SNVs of people.",
         lambda inputs, gene, ax: motifs.scan_logo(
-            inputs.stages["motifs"], gene, _variants(inputs, gene), ax, around=around
+            inputs.stages["motifs"], gene, _variants(inputs, gene), ax, around=around, zoom=zoom
         ),
         ("motifs", "drivers"),
         "Supp. Fig. 3",
@@ -130,6 +145,10 @@ def _of_people(marks: pd.DataFrame) -> str:
 def _variants(inputs: ReportInputs, gene: str) -> pd.DataFrame:
     assert inputs.drivers is not None, "a figure of a gene's SNVs needs the drivers stage"
     return inputs.drivers.variants(gene)
+
+
+def _profile(inputs: ReportInputs, gene: str) -> xr.DataArray | None:
+    return None if inputs.profile is None else inputs.profile(gene)
 
 
 def _dosage(inputs: ReportInputs, gene: str) -> xr.DataArray:

@@ -38,8 +38,8 @@ def write_report(path: Place, inputs: ReportInputs) -> None:
     page = _html(inputs, drawn, embed=True)
     folder = path.parent / "figures"
     storage.remove(folder)
-    for name, one in drawn.named():
-        write_figure(folder, name, one.figure, one.table)
+    for one in drawn.every():
+        write_figure(folder, one.name, one.figure, one.table)
     storage.write_text(path, page)
 
 

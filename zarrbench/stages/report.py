@@ -4,6 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from zarrbench import ledger
+from zarrbench.attributions.profiles import profile_of, profile_windows
 from zarrbench.errors import RecipeError
 from zarrbench.expression.samples import observed
 from zarrbench.genome.coordinates import to_one_based
@@ -32,6 +34,7 @@ from zarrbench.stages.gene_drivers import read_concordance
 from zarrbench.stages.gene_table import summary as gene_table_summary
 from zarrbench.stages.genotype_quality import summary as genotype_summary
 from zarrbench.stages.genotype_quality import warnings_of
+from zarrbench.stages.motifs import cluster_table, largest_clusters
 from zarrbench.stages.motifs import headline as motifs_headline
 from zarrbench.stages.population import summary as population_summary
 from zarrbench.stages.sensitivity import summary as sensitivity_summary
@@ -102,6 +105,8 @@ def report_inputs(workspace: Workspace, timings: Mapping[str, float]) -> ReportI
     predicted = combine_haplotypes(cube["prediction"], parameters.haplotypes)
     measured = observed(workspace.expression, workspace.join)
     has_drivers = "drivers" in found
+    track = str(statistics.attrs["track"])
+    strand_aware = workspace.recipe.model.spec().strand_aware
     return ReportInputs(
         title=report.title or workspace.recipe.name,
         statistics=statistics,
@@ -116,7 +121,10 @@ def report_inputs(workspace: Workspace, timings: Mapping[str, float]) -> ReportI
         stages=found,
         absent=absent,
         dosage=lambda gene: _dosage(workspace, gene),
-        clusters=_clusters(workspace, found),
+        profile=lambda gene: profile_of(found["attributions"], gene, track, strand_aware),
+        profile_windows=cache(lambda: profile_windows(found["attributions"], track)),
+        clusters=cluster_table(workspace) if "motifs" in found else None,
+        cluster_motifs=lambda: largest_clusters(workspace, found["motifs"]),
         views=GeneViews(
             statistics,
             predicted,
@@ -157,13 +165,6 @@ def _dosage(workspace: Workspace, gene: str) -> xr.DataArray:
         dims=("variant", "individual"),
         coords={"variant": to_one_based(found.positions + window.start)},
     )
-
-
-def _clusters(workspace: Workspace, standing: Mapping[str, xr.Dataset]) -> pd.DataFrame | None:
-    if "motifs" not in standing:
-        return None
-    table = get(workspace.motif_tables[1])
-    return None if table is None else pd.read_csv(io.BytesIO(table), sep="\t")
 
 
 def _facts(
