@@ -34,7 +34,7 @@ def statistics(ids: list[str], n_people: int, rng: np.random.Generator) -> xr.Da
     n = len(ids)
     sizes = {
         "gene": n, "statistic": len(STATISTICS), "case": len(policies.CASES),
-        "null_bin": NULL_BINS, "null_edge": NULL_BINS + 1,
+        "null_bin": NULL_BINS,
     }  # fmt: skip
     made = {
         "string": lambda shape: np.full(shape, "chr1", object),
@@ -56,7 +56,7 @@ def statistics(ids: list[str], n_people: int, rng: np.random.Generator) -> xr.Da
         "case": ("case", np.array(list(policies.CASES), object)),
         "r": ("gene", np.clip(rng.normal(0.03, 0.15, n), -0.9, 0.9)),
         "n_individuals": ("gene", np.full(n, n_people)),
-        "null_edge": ("null_edge", edges),
+        "null_bin": ("null_bin", edges[:-1]),
         "null_count": (
             ("gene", "null_bin"), np.stack([np.histogram(row, edges)[0] for row in draws])
         ),

@@ -321,10 +321,13 @@
     const { people, snvs } = state.view;
     fillPeople(people);
     fillNull(state.view.null);
-    for (const figure of document.querySelectorAll(".snvs")) figure.hidden = !snvs;
-    element("no-snvs").hidden = snvs !== null;
+    const some = Boolean(snvs?.distance.length);
+    for (const figure of document.querySelectorAll(".snvs")) figure.hidden = !some;
+    element("no-snvs").hidden = some;
+    const said = snvs ? saidOfSnvs(snvs) : "What each SNV does in the network and in people needs the stages attributions and drivers, " +
+      "which this run does not have, or has out of date.";
+    element(some ? "said-snvs" : "no-snvs").textContent = said;
     fillSnvs(snvs ?? { distance: [], other: "", effect: "", frequency: [], ism: [], slope: [], increment: [], support: [] });
-    if (snvs) element("said-snvs").textContent = saidOfSnvs(snvs);
   }
 
   function fillPeople(people) {
@@ -469,11 +472,10 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colourAll);
 
   async function begin() {
-    draw();
     colourAll();
     if (every.length) await show(order()[0], false);  // the highest r, as in the table
-    Bokeh.set_log_level("warn");
     await Bokeh.embed.add_document_standalone(plots, document.body, plots.roots().map((plot) => element(places[plot.name])));
   }
-  begin();
+  draw();
+  document.addEventListener("DOMContentLoaded", begin);
 })();
