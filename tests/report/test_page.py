@@ -255,6 +255,7 @@ def test_only_the_two_genes_shown_are_computed(tmp_path):
     assert sorted(set(computed)) == [0, 3]
 
 
+SCRIPTS = 5  # genes, facts and plots as JSON, the library, and the page's own
 HOSTILE = "</script><script>alert('x')</script>"
 
 
