@@ -29,7 +29,7 @@ LAYERS = (
     ("pipeline",),
     ("stages",),
     ("exports",),
-    ("cli", "export_commands", "command", "doctor", "__main__", "__init__"),
+    ("cli", "export_commands", "model_commands", "command", "doctor", "__main__", "__init__"),
 )
 
 

@@ -20,20 +20,15 @@ from zarrbench.command import (
     open_workspace,
     say,
     show,
+    start_tensorflow,
+    store_family,
 )
 from zarrbench.export_commands import export
+from zarrbench.model_commands import model
 
 if TYPE_CHECKING:
     from zarrbench.remote import Place
     from zarrbench.stages.workspace import Workspace
-    from zarrbench.stores import StoreFamily
-
-
-def _family(store: str, data: "Place", sources: Path | None) -> "StoreFamily":
-    from zarrbench.recipes import find
-    from zarrbench.stores import StoreFamily
-
-    return StoreFamily(find("stores", store), data, sources)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,6 +42,7 @@ def main() -> None:
 
 
 main.add_command(export)
+main.add_command(model)
 
 
 @main.command()
@@ -211,7 +207,7 @@ def attribute(
     Positions are 1-based, alleles those of the forward strand; nobody needs to carry them. The
     attributions stage of PIPELINE says which readout and tracks.
     """
-    _start_tensorflow()
+    start_tensorflow()
     from zarrbench.stages.named_variants import attribute_variants
 
     found = attribute_variants(open_workspace(pipeline, data, sources), gene, variants)
@@ -248,7 +244,7 @@ def haplotype(
 
     if (gene is None) == (region is None):
         raise click.UsageError("give either --gene or --region")
-    stores = _family(store or _only_store(data), data, None)
+    stores = store_family(store or _only_store(data), data, None)
     if region is not None:
         click.echo(personal.region_fasta(stores, region, individual), nl=False)
     elif gene is not None:
@@ -301,7 +297,7 @@ def build(
     """Build the stores of STORE (a YAML file or the name of a packaged one)."""
     from zarrbench.stores import PARTS
 
-    family = _family(store, data, sources)
+    family = store_family(store, data, sources)
     built = family.build(parts or PARTS, overwrite=overwrite)
     say(f"built {', '.join(built)}" if built else "up to date")
     click.echo(family.folder)
@@ -314,7 +310,7 @@ def build(
 @command
 def check(store: str, data: "Place", as_json: bool) -> None:
     """Check the genotypes of STORE against its reference and policies."""
-    show(_family(store, data, None).check(), as_json)
+    show(store_family(store, data, None).check(), as_json)
 
 
 @store.command()
@@ -324,7 +320,7 @@ def check(store: str, data: "Place", as_json: bool) -> None:
 @command
 def info(store: str, data: "Place", as_json: bool) -> None:
     """Show what every part of STORE was built from, what its check found, and the policies."""
-    family = _family(store, data, None)
+    family = store_family(store, data, None)
     show({**family.facts(), "policies": family.policies()}, as_json)
 
 
@@ -346,7 +342,7 @@ def verify(target: str, data: "Place", as_json: bool) -> None:
         workspace = open_workspace(target, data, None)
         found = reading.verify(workspace.stores, workspace)
     else:
-        found = reading.verify(_family(target, data, None))
+        found = reading.verify(store_family(target, data, None))
     show(found, as_json)
     reading.refuse_damaged(found)
 
@@ -386,127 +382,3 @@ def reproduce_published(tables: Path, figures: Path | None, as_json: bool) -> No
         say(f"figures in {figures}: {', '.join(names)}")
     click.echo(verdicts.as_json(rows) if as_json else verdicts.as_table(rows))
     verdicts.refuse_changed(rows)
-
-
-@main.group()
-def model() -> None:
-    """Train a pipeline's network; fetch released ones, check what they are, take their weights."""
-
-
-@model.command()
-@click.argument("handle", default="enformer")
-@click.option("--url", metavar="URL", help="Download its archive (tar.gz) from this mirror.")
-@click.option("--sha256", metavar="HEX", help="Checksum that the archive must have.")
-@command
-def fetch(handle: str, url: str | None, sha256: str | None) -> None:
-    """Fetch the SavedModel of HANDLE into the cache (ZARRBENCH_CACHE), and print its folder.
-
-    HANDLE is enformer (the default), or one of TensorFlow Hub or Kaggle. Whatever interrupts it,
-    the same command continues.
-    """
-    from zarrbench.models import fetch as models
-
-    click.echo(models.fetch(handle, url, sha256))
-
-
-_MODEL = click.argument("source", default="enformer", metavar="[MODEL]")
-
-
-def _start_tensorflow() -> None:
-    """Import it and look for GPUs, without the dozen lines that it writes about that."""
-    from zarrbench.models.protocol import held_back_output
-
-    with held_back_output():
-        from zarrbench.models.keras_network import prepare_backend
-
-        prepare_backend()
-
-
-@model.command()
-@PIPELINE
-@SOURCES
-@DATA
-@JSON
-@command
-def train(pipeline: str, sources: Path | None, data: "Place", as_json: bool) -> None:
-    """Train the network of PIPELINE, or continue it; print r with mean expression across genes.
-
-    Whatever interrupts it, the same command continues after the last whole epoch.
-    """
-    _start_tensorflow()
-    from zarrbench.stages.training import run_training
-
-    show(run_training(open_workspace(pipeline, data, sources)), as_json)
-
-
-@model.command(name="check")
-@_MODEL
-@click.option(
-    "--published",
-    type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="Folder with gene_list.csv and all_models_ref_preds.csv: compare with these too.",
-)
-@click.option("--store", metavar="STORE", help="Built stores (hg19) for --published.")
-@click.option("--limit-genes", type=click.IntRange(min=1), help="Only so many, for --published.")
-@DATA
-@JSON
-@command
-def check_model(
-    source: str,
-    published: Path | None,
-    store: str | None,
-    limit_genes: int | None,
-    data: "Place",
-    as_json: bool,
-) -> None:
-    """Check that MODEL is Enformer, and that our forward gives its numbers.
-
-    MODEL is a SavedModel folder, a handle that was fetched (enformer by default), or a file that
-    'zarrbench model convert' has written.
-    """
-    _start_tensorflow()
-    from zarrbench.models.enformer.checking import check, check_published
-    from zarrbench.models.released import located
-
-    if published is None:
-        show(check(located(source)), as_json)
-        return
-    if store is None:
-        raise click.UsageError("--published needs --store, for the sequence of the genes")
-    reference = _family(store, data, None).reference
-    show(check_published(located(source), published, reference, limit_genes), as_json)
-
-
-@model.command()
-@_MODEL
-@click.argument("weights", type=click.Path(dir_okay=False, path_type=Path))
-@JSON
-@command
-def convert(source: str, weights: Path, as_json: bool) -> None:
-    """Write the weights of MODEL as one safetensors file, which needs no TensorFlow to be read."""
-    if weights.exists() and weights.suffix != ".safetensors":
-        raise errors.StorageError(f"{weights} exists and is no .safetensors file; name a new one")
-    _start_tensorflow()
-    from zarrbench.models.enformer.checking import convert as write
-    from zarrbench.models.released import located
-
-    show(write(located(source), weights), as_json)
-
-
-@model.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--full", is_flag=True, help="As large as the released model (1 GB).")
-@click.option("--seed", default=0, show_default=True)
-@command
-def random(folder: Path, full: bool, seed: int) -> None:
-    """Write a SavedModel with the interface of Enformer and random weights, to try things out."""
-    if folder.exists() and not (folder / "saved_model.pb").exists():
-        raise errors.StorageError(f"{folder} exists and is no SavedModel; name a new folder")
-    _start_tensorflow()
-    from zarrbench.models.enformer.architecture import SMALL, Architecture
-    from zarrbench.models.enformer.stand_in import write_saved_model
-    from zarrbench.models.enformer.weights import random_weights
-
-    architecture = Architecture() if full else SMALL
-    write_saved_model(architecture, random_weights(architecture, seed), folder)
-    click.echo(folder)

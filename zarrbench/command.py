@@ -16,6 +16,7 @@ from zarrbench import errors
 if TYPE_CHECKING:
     from zarrbench.remote import Place
     from zarrbench.stages.workspace import Workspace
+    from zarrbench.stores import StoreFamily
 
 
 class _Place(click.ParamType):
@@ -60,6 +61,24 @@ def open_workspace(pipeline: str, data: "Place", sources: Path | None) -> "Works
     from zarrbench.stages.workspace import Workspace
 
     return Workspace.open(find("pipelines", pipeline), data, sources)
+
+
+def store_family(store: str, data: "Place", sources: Path | None) -> "StoreFamily":
+    """Return the stores of a recipe, given as a YAML file or the name of a packaged one."""
+    from zarrbench.recipes import find
+    from zarrbench.stores import StoreFamily
+
+    return StoreFamily(find("stores", store), data, sources)
+
+
+def start_tensorflow() -> None:
+    """Import it and look for GPUs, without the dozen lines that it writes about that."""
+    from zarrbench.models.protocol import held_back_output
+
+    with held_back_output():
+        from zarrbench.models.keras_network import prepare_backend
+
+        prepare_backend()
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

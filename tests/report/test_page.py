@@ -19,7 +19,7 @@ from zarrbench.genotypes import policies
 from zarrbench.report import page, summary
 
 N_OF_DRIVERS = 5
-SCRIPTS = 5  # data of genes, of plots and of single genes, Bokeh, and the explorer
+SCRIPTS = 5  # genes, facts and plots as JSON, the library, and the page's own
 STATISTICS = ["published", "sem", "prediction", "signed", "empirical"]
 PEOPLE = [f"HG{i:05d}" for i in range(120)]
 VOID = {"meta", "link", "input", "br", "img"}
@@ -178,7 +178,7 @@ def test_page_has_its_parts_and_is_well_formed(report):
     assert report.open == []
     ids = [a["id"] for _, a in report.tags if "id" in a]
     assert len(ids) == len(set(ids))
-    assert sum(tag == "svg" for tag, _ in report.tags) == 4
+    assert sum(tag == "svg" for tag, _ in report.tags) == 8  # six of all genes, one of each of two
     assert {
         "run",
         "across-genes",
@@ -255,7 +255,6 @@ def test_only_the_two_genes_shown_are_computed(tmp_path):
     assert sorted(set(computed)) == [0, 3]
 
 
-SCRIPTS = 5  # genes, facts and plots as JSON, the library, and the page's own
 HOSTILE = "</script><script>alert('x')</script>"
 
 
