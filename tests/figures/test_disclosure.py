@@ -27,3 +27,13 @@ def test_one_person_far_away_neither_shows_nor_coarsens_the_grid():
     counts, x_edges, _ = disclosure.people_in_cells(np.append(x, 1000.0), np.append(y, 0.0))
     assert x_edges.max() < 10
     assert min(counts.shape) >= 4
+
+
+def test_groups_go_by_quantiles_and_hold_at_least_five():
+    x = np.random.default_rng(2).permutation(53)
+    groups = disclosure.groups_of_people(x)
+    assert len(groups) == 10
+    assert min(map(len, groups)) == 5
+    assert np.concatenate([x[group] for group in groups]).tolist() == list(range(53))
+    assert [len(group) for group in disclosure.groups_of_people(x[:9])] == [9]
+    assert disclosure.groups_of_people(x[:4]) == disclosure.groups_of_people(x[:0]) == []
