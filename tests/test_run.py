@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import requests
 import xarray as xr
 import yaml
 
@@ -70,6 +71,27 @@ def test_drivers_are_those_planted(undisturbed: Path) -> None:
     # gradients of a network with a threshold: the same variants, as far as both see them
     seen = concordance[(concordance.ism != 0) & (concordance.gradient != 0)]
     assert (np.sign(seen.ism) == np.sign(seen.gradient)).mean() > 0.95
+
+
+def test_it_can_be_explored(undisturbed: Path) -> None:
+    command = [sys.executable, "-m", "zarrbench", "explore", "synthetic", "--data"]
+    with subprocess.Popen(
+        [*command, str(undisturbed)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        gene = zarrbench.open_cube(undisturbed / "synthetic/predictions.zarr")["gene"].values[0]
+        page = requests.get(url, timeout=60)
+        view = requests.get(url.replace("/?", f"/genes/{gene}?"), timeout=60).json()
+        process.send_signal(signal.SIGINT)
+        said, problem = process.communicate(timeout=60)
+    assert page.status_code == 200
+    assert str(gene) in page.text
+    assert view["snvs"]["total"] > 0
+    assert sum(view["null"]) > 0
+    assert process.returncode == 0
+    assert said == ""
+    assert problem.strip() == "open this URL in a browser; Ctrl-C ends it"
 
 
 @pytest.fixture

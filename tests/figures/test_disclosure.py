@@ -59,3 +59,13 @@ def test_the_bin_of_the_most_extreme_person_is_not_shown():
     counts, edges = disclosure.people_in_bins(values)
     assert edges[-1] <= 220
     assert counts.sum() <= 300
+
+
+def test_groups_go_by_quantiles_and_hold_at_least_five():
+    x = np.random.default_rng(2).permutation(53)
+    groups = disclosure.groups_of_people(x)
+    assert len(groups) == 10
+    assert min(map(len, groups)) == 5
+    assert np.concatenate([x[group] for group in groups]).tolist() == list(range(53))
+    assert [len(group) for group in disclosure.groups_of_people(x[:9])] == [9]
+    assert disclosure.groups_of_people(x[:4]) == disclosure.groups_of_people(x[:0]) == []

@@ -18,6 +18,14 @@ pytestmark = pytest.mark.slow
 # What the plots hold, since a canvas cannot be read
 MODEL = "Bokeh.documents[0].get_model_by_name"
 
+# Where the point of a gene is on the screen: plot, columns of the source, row
+PLACE = """([name, x, y, row]) => {
+  const model = (name) => Bokeh.documents[0].get_model_by_name(name);
+  const view = Bokeh.index.find_one(model(name)), box = view.el.getBoundingClientRect();
+  const { data } = model("genes");
+  return [box.left + view.frame.x_scale.compute(data[x][row]),
+          box.top + view.frame.y_scale.compute(data[y][row])];
+}"""
 EMPTY = "could not set initial ranges"  # what Bokeh notes of a plot without a point
 
 
@@ -191,14 +199,10 @@ def test_brushing_links_the_plots_and_the_table(opened, address):
     assert page.inner_text("#brushed") == f"{len(rows)} genes selected"
     names = page.evaluate(f"{MODEL}('genes').data.name")
     assert sorted(listed(page)) == sorted(names[row] for row in rows)
-    inside = page.evaluate(
-        """() => {
-          const { start, end } = %s("r").x_range, { r } = %s("genes").data;
-          return Array.from(r).map((x) => (x - start) / (end - start));
-        }"""
-        % (MODEL, MODEL)
-    )
-    assert all(0.15 < inside[row] < 0.55 for row in rows)
+    start, end = page.evaluate(f"[{MODEL}('r').x_range.start, {MODEL}('r').x_range.end]")
+    r = page.evaluate(f"Array.from({MODEL}('genes').data.r)")
+    inside = [(r[row] - start) / (end - start) for row in rows]
+    assert 0.15 < min(inside) < max(inside) < 0.55
     one = page.evaluate(f"{MODEL}('means').renderers[0].data_source.id")
     assert one == page.evaluate(f"{MODEL}('r').renderers[0].data_source.id")
     page.click("#clear")
@@ -212,17 +216,12 @@ def test_brushing_links_the_plots_and_the_table(opened, address):
 def test_a_click_on_a_point_shows_its_gene(opened, file):
     page = opened(file)
     page.locator("#plot-means").scroll_into_view_if_needed()
-    place = """(row) => {
-      const plot = %s("means"), view = Bokeh.index.find_one(plot), data = %s("genes").data;
-      const box = view.el.getBoundingClientRect(), { x_scale, y_scale } = view.frame;
-      return [box.left + x_scale.compute(data.mean_predicted[row]),
-              box.top + y_scale.compute(data.mean_observed[row])];
-    }""" % (MODEL, MODEL)
-    page.mouse.click(*page.evaluate(place, 1))
+    columns = ["mean_predicted", "mean_observed"]
+    places = np.array([page.evaluate(PLACE, ["means", *columns, row]) for row in range(60)])
+    page.mouse.click(*places[1])
     page.locator("#gene-panel[aria-busy=false]").wait_for()
     title = page.inner_text("#gene-title")
     names = page.evaluate(f"{MODEL}('genes').data.name")
-    places = np.array([page.evaluate(place, row) for row in range(60)])
     near = np.hypot(*(places - places[1]).T) < 3
     assert title in [names[row] for row in np.flatnonzero(near)]
     assert page.locator("#clear").is_disabled()  # a click selects nothing
@@ -239,16 +238,7 @@ def test_names_are_text_wherever_they_stand(opened, address, shared_inputs):
     page.press("#wanted", "Enter")
     shown(page, hostile)
     page.locator("#plot-r").scroll_into_view_if_needed()
-    at = page.evaluate(
-        """() => {
-          const plot = %s("r"), view = Bokeh.index.find_one(plot), data = %s("genes").data;
-          const box = view.el.getBoundingClientRect();
-          return [box.left + view.frame.x_scale.compute(data.r[1]),
-                  box.top + view.frame.y_scale.compute(data.p[1])];
-        }"""
-        % (MODEL, MODEL)
-    )
-    page.mouse.move(*at)
+    page.mouse.move(*page.evaluate(PLACE, ["r", "r", "p", 1]))
     page.locator(".bk-tooltip-content, .bk-Tooltip").get_by_text(hostile).first.wait_for()
     assert page.locator("img").count() == 0
 
@@ -308,7 +298,8 @@ def test_colours_follow_the_reader(opened, file):
     def colours():
         return page.evaluate(
             f"""() => {{
-              const wanted = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+              const style = getComputedStyle(document.documentElement);
+              const wanted = (name) => style.getPropertyValue(name).trim();
               return [{MODEL}('r').below[0].axis_label_text_color, wanted('--ink'),
                       {MODEL}('genes').data.colour[5], wanted('--right')];
             }}"""

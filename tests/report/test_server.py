@@ -146,9 +146,6 @@ def test_what_cannot_be_read_is_said_and_the_next_is(inputs):
 def test_it_is_bound_to_this_machine_and_its_token_is_new(inputs, monkeypatch):
     said = []
 
-    async def interrupted(*arguments):
-        raise KeyboardInterrupt
-
     def say(text):
         said.append(text)
         port = int(text.split(":")[2].split("/")[0])

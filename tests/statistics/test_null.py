@@ -16,6 +16,7 @@ from zarrbench.statistics.null import (
     effective_variants,
     gene_generator,
     null_correlations,
+    null_histogram,
     null_statistics,
     null_statistics_from_moments,
     null_test,
@@ -464,3 +465,23 @@ def test_labelled_moments_stay_lazy_and_give_the_same(rng):
         null_statistics_from_moments(r, mean, sd, 1)
     with pytest.raises(xr.AlignmentError):
         null_statistics_from_moments(r, mean.isel(gene=slice(None, None, -1)), sd, 50)
+
+
+def test_every_draw_is_counted_in_its_bin(rng):
+    q = rng.uniform(0, 1, (6, 500))
+    q[0, :3] = [0.0, 0.29, 1.0]  # edges: a bin begins with its lower one, the last ends with 1
+    q[1, 7], q[2] = np.nan, np.nan
+    _, q = labelled(np.zeros(6), q)
+    counted = null_histogram(q)
+    assert counted.null_count.dims == ("gene", "null_bin")
+    assert counted.null_count.dtype == np.int64
+    np.testing.assert_allclose(counted.null_bin, np.arange(100) / 100)
+    assert counted.null_count.sum("null_bin").values.tolist() == [500, 499, 0, 500, 500, 500]
+    for row in (0, 3):
+        expected, _ = np.histogram(q.values[row], np.linspace(0, 1, 101))
+        assert counted.null_count.values[row].tolist() == expected.tolist()
+    alone = null_histogram(q[:1, :3])
+    assert np.flatnonzero(alone.null_count.values).tolist() == [0, 29, 99]
+    with dask.config.set(scheduler=refuse_to_compute):
+        lazy = null_histogram(q.chunk(gene=4, draw=100))
+    xr.testing.assert_identical(lazy.compute(scheduler="synchronous"), counted)
