@@ -28,7 +28,8 @@ LAYERS = (
     ("parameters", "attribution_parameters"),
     ("pipeline",),
     ("stages",),
-    ("cli", "command", "doctor", "__main__", "__init__"),
+    ("exports",),
+    ("cli", "export_commands", "command", "doctor", "__main__", "__init__"),
 )
 
 

@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zarrbench import errors
-from zarrbench.command import DATA, JSON, PIPELINE, SOURCES, STORE, command, say, show
+from zarrbench.command import (
+    DATA,
+    JSON,
+    PIPELINE,
+    SOURCES,
+    STORE,
+    command,
+    open_workspace,
+    say,
+    show,
+)
+from zarrbench.export_commands import export
 
 if TYPE_CHECKING:
     from zarrbench.remote import Place
     from zarrbench.stages.workspace import Workspace
     from zarrbench.stores import StoreFamily
-
-
-def _workspace(pipeline: str, data: "Place", sources: Path | None) -> "Workspace":
-    from zarrbench.recipes import find
-    from zarrbench.stages.workspace import Workspace
-
-    return Workspace.open(find("pipelines", pipeline), data, sources)
 
 
 def _family(store: str, data: "Place", sources: Path | None) -> "StoreFamily":
@@ -40,6 +44,9 @@ def main() -> None:
     Exit codes: 0 success; 1 unexpected failure; 2 bad input or unwritable folder; 3 some genes
     failed; 4 a published number came out otherwise; 130 interrupted.
     """
+
+
+main.add_command(export)
 
 
 @main.command()
@@ -92,7 +99,7 @@ def run(
     from zarrbench.storage import open_dataset
 
     place = load_cluster_recipe(find("cluster", cluster))
-    workspace = _workspace(pipeline, data, sources)
+    workspace = open_workspace(pipeline, data, sources)
     if dry_run:
         workspace.check_track()
         track_weights.check_weights(workspace)
@@ -146,7 +153,7 @@ def status(pipeline: str, data: "Place", as_json: bool) -> None:
     """Show what of PIPELINE is done, failed (with the first errors) and missing."""
     from zarrbench.stages.status import pipeline_status
 
-    show(pipeline_status(_workspace(pipeline, data, None)), as_json)
+    show(pipeline_status(open_workspace(pipeline, data, None)), as_json)
 
 
 @main.command()
@@ -158,7 +165,7 @@ def report(pipeline: str, sources: Path | None, data: "Place") -> None:
     """Write the report of PIPELINE again from its stores."""
     from zarrbench.stages.report import run_report
 
-    workspace = _workspace(pipeline, data, sources)
+    workspace = open_workspace(pipeline, data, sources)
     run_report(workspace, {})
     click.echo(workspace.report)
 
@@ -181,7 +188,7 @@ def attribute(
     _start_tensorflow()
     from zarrbench.stages.named_variants import attribute_variants
 
-    found = attribute_variants(_workspace(pipeline, data, sources), gene, variants)
+    found = attribute_variants(open_workspace(pipeline, data, sources), gene, variants)
     click.echo(found.to_csv(sep="\t", index=False), nl=False)
 
 
@@ -310,7 +317,7 @@ def verify(target: str, data: "Place", as_json: bool) -> None:
     from zarrbench.stages import verify as reading
 
     if _is_pipeline(target):
-        workspace = _workspace(target, data, None)
+        workspace = open_workspace(target, data, None)
         found = reading.verify(workspace.stores, workspace)
     else:
         found = reading.verify(_family(target, data, None))
@@ -394,7 +401,7 @@ def train(pipeline: str, sources: Path | None, data: "Place", as_json: bool) -> 
     _start_tensorflow()
     from zarrbench.stages.training import run_training
 
-    show(run_training(_workspace(pipeline, data, sources)), as_json)
+    show(run_training(open_workspace(pipeline, data, sources)), as_json)
 
 
 @model.command(name="check")

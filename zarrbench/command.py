@@ -15,6 +15,7 @@ from zarrbench import errors
 
 if TYPE_CHECKING:
     from zarrbench.remote import Place
+    from zarrbench.stages.workspace import Workspace
 
 
 class _Place(click.ParamType):
@@ -51,6 +52,14 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead 
 _TRACEBACK = click.option("--traceback", is_flag=True, help="Show the traceback of an error.")
 PIPELINE = click.argument("pipeline")
 STORE = click.argument("store")
+
+
+def open_workspace(pipeline: str, data: "Place", sources: Path | None) -> "Workspace":
+    """Open a pipeline by its file or its name."""
+    from zarrbench.recipes import find
+    from zarrbench.stages.workspace import Workspace
+
+    return Workspace.open(find("pipelines", pipeline), data, sources)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

@@ -1,5 +1,7 @@
 """Tables as people read them: genes by one null statistic, and how they are written."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -14,6 +16,9 @@ GENE_COLUMNS = (
     "mean_observed", "sd_observed", "mean_predicted", "sd_predicted", "r", "p_r",
     "null_mean", "null_sd", "null_t", "null_p", "null_q", "significant",
 )  # fmt: skip
+
+#: how pandas writes a table as tab-separated text
+TSV: dict[str, Any] = {"sep": "\t", "index": False, "na_rep": "NA", "lineterminator": "\n"}
 
 _EFFECTS = {1: "right-signed", -1: "wrong-signed", 0: "no effect"}
 
@@ -62,7 +67,7 @@ def write_table(table: pd.DataFrame, path: Place, missing: str = "NA") -> None:
     Floats are written with all their digits, missing numbers as `missing`, booleans as ``True`` and
     ``False``.
     """
-    text = table.to_csv(sep="\t", index=False, na_rep=missing, lineterminator="\n")
+    text = table.to_csv(**{**TSV, "na_rep": missing})
     storage.write_text(path, text)
 
 

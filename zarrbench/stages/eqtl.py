@@ -41,23 +41,10 @@ def run_eqtl(workspace: Workspace) -> xr.Dataset:
     SampleError
         If nobody has everything that is needed.
     """
-    parameters = workspace.recipe.stage(Eqtl)
-    facts = workspace.stores.facts()
-    inputs = fingerprint(
-        {
-            "version": [EQTL.version, zarrbench.__version__],
-            "parameters": plain(parameters),
-            "genotypes": workspace.stores.identity(),
-            "tables": {part: facts[part]["files"] for part in ("genes", "expression")},
-            "adjusted": workspace.expression_state,
-            "people": list(workspace.join.individuals),
-            "components": workspace.genotype_inputs if parameters.genotype_components else "",
-        }
-    )
-    if exists(workspace.eqtl) and exists(workspace.eqtl_table):
-        standing = open_eqtl(workspace.eqtl)
-        if standing.attrs.get("inputs") == inputs:
-            return standing
+    standing = standing_eqtl(workspace)
+    if standing is not None:
+        return standing
+    parameters, inputs = workspace.recipe.stage(Eqtl), _inputs(workspace)
     slopes = gene_slopes(workspace, parameters).assign_attrs(inputs=inputs)
     remove(workspace.eqtl_table)  # it would pass for that of the new store
     # Workers elsewhere do not see where a store waits to be sent to a URL.
@@ -68,6 +55,30 @@ def run_eqtl(workspace: Workspace) -> xr.Dataset:
     with published(workspace.eqtl_table) as temporary:
         _write_table(found, temporary)
     return found
+
+
+def standing_eqtl(workspace: Workspace) -> xr.Dataset | None:
+    """Return what the stage wrote, lazily, None if anything has changed since."""
+    if not (exists(workspace.eqtl) and exists(workspace.eqtl_table)):
+        return None
+    found = open_eqtl(workspace.eqtl)
+    return found if found.attrs.get("inputs") == _inputs(workspace) else None
+
+
+def _inputs(workspace: Workspace) -> str:
+    parameters = workspace.recipe.stage(Eqtl)
+    facts = workspace.stores.facts()
+    return fingerprint(
+        {
+            "version": [EQTL.version, zarrbench.__version__],
+            "parameters": plain(parameters),
+            "genotypes": workspace.stores.identity(),
+            "tables": {part: facts[part]["files"] for part in ("genes", "expression")},
+            "adjusted": workspace.expression_state,
+            "people": list(workspace.join.individuals),
+            "components": workspace.genotype_inputs if parameters.genotype_components else "",
+        }
+    )
 
 
 def gene_slopes(workspace: Workspace, parameters: Eqtl) -> xr.Dataset:

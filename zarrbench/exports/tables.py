@@ -1,0 +1,194 @@
+"""Every result of a pipeline as tidy tables, with one file that says what each column means."""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xarray as xr
+from tqdm import tqdm
+
+from zarrbench import progress
+from zarrbench.errors import RecipeError
+from zarrbench.exports.catalogue import NOT_IN_TABLES, TABLES, Table
+from zarrbench.exports.destinations import check_destination
+from zarrbench.exports.recipe import described
+from zarrbench.exports.rows import Rows
+from zarrbench.parameters import Statistics
+from zarrbench.predictions.cube import sel_track
+from zarrbench.recipes import nearest
+from zarrbench.stages.standing import standing
+from zarrbench.stages.statistics import selected_track
+from zarrbench.stages.workspace import Workspace
+from zarrbench.storage import published
+from zarrbench.tables import TSV
+
+Format = Literal["tsv", "parquet"]
+#: the file that describes the tables, and makes a folder one of ours
+DESCRIPTION = "tables.json"
+
+_CONVENTIONS = {
+    "positions": "variant_position, position, tss, start and end are 1-based as in VCF and GTF, "
+    "end inclusive; distance and offset are in bases, from 0 at the TSS or driver",
+    "signs": "slope, ism, gradient and distance are of the effect allele and the forward strand",
+    "missing": "NA in TSV, null in Parquet; text that is missing is empty",
+    "booleans": "True and False in TSV",
+    "before you share": "rows with few minor_carriers, rare alleles, and every table that is "
+    "marked 'of single people' tell of single people; their ids are those of your files",
+}
+
+
+def export_tables(
+    workspace: Workspace,
+    folder: Path,
+    form: Format = "tsv",
+    *,
+    names: Sequence[str] = (),
+    tracks: Sequence[str] = (),
+    individuals: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write the results of all stages as tables, and ``tables.json``, which describes them.
+
+    The folder appears whole or not at all. Rows are read and written some hundred thousand at a
+    time, so that memory does not grow with them.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    folder : Path
+        New, or of an earlier export.
+    form : {'tsv', 'parquet'}
+        Tab-separated text with all digits, or Parquet, whose columns carry their meanings too.
+    names : sequence of str
+        These tables alone, of `zarrbench.exports.catalogue.TABLES`; all but the very long ones by
+        default.
+    tracks : sequence of str
+        Whose predictions are written; that of the statistics by default.
+    individuals : bool
+        Whether tables of single people are written, with their ids.
+    overwrite : bool
+        Whether an earlier export may be replaced.
+
+    Returns
+    -------
+    dict
+        ``tables.json``: `tables` by name with `file`, `rows`, what one is, and `columns`;
+        `not_written` by name with the reason.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such table or track.
+    StorageError
+        If the folder holds something else, or cannot be written.
+    """
+    for name in names:
+        if name not in TABLES:
+            raise RecipeError(f"there is no table {name!r}{nearest(name, TABLES)}")
+    check_destination(folder, overwrite, _is_ours, "folder")
+    stages = {table.stage: None for table in TABLES.values()}
+    found: dict[str, xr.Dataset | str] = {stage: standing(workspace, stage) for stage in stages}
+    predicted = found["predict"]
+    if isinstance(predicted, xr.Dataset):
+        found["predict"] = _of_tracks(workspace, predicted, tracks)
+    written: dict[str, Any] = {}
+    not_written: dict[str, str] = {}
+    with (
+        published(folder) as temporary,
+        progress.bar(total=None, label="tables", unit="rows", scaled=True) as bar,
+    ):
+        temporary.mkdir()
+        for name, table in TABLES.items():
+            rows = _rows(workspace, name, table, found[table.stage], names, individuals)
+            if isinstance(rows, str):
+                not_written[name] = rows
+                continue
+            path = temporary / f"{name}.{form}"
+            written[name] = _described(table, path.name, rows, _write(rows, path, form, bar))
+        made = {
+            **described(workspace),
+            "conventions": _CONVENTIONS,
+            "tables": written,
+            "not_written": not_written,
+            "not_in_tables": dict(NOT_IN_TABLES),
+        }
+        text = json.dumps(made, indent=1, ensure_ascii=False)
+        (temporary / DESCRIPTION).write_text(text, encoding="utf-8")
+    return made
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / DESCRIPTION).is_file()
+
+
+def _of_tracks(workspace: Workspace, cube: xr.Dataset, tracks: Sequence[str]) -> xr.Dataset:
+    """Return a cube with the tracks named, or with that of the statistics; without bins."""
+    cube = cube.drop_vars(NOT_IN_TABLES, errors="ignore")
+    if tracks:
+        chosen = [str(sel_track(cube, track)["track"].item()) for track in tracks]
+    else:
+        parameters = workspace.recipe.stages.get("statistics")
+        if not isinstance(parameters, Statistics):
+            return cube.isel(track=slice(1))
+        chosen = [str(selected_track(cube, parameters)["track"].item())]
+    return cube.sel(track=list(dict.fromkeys(chosen)))
+
+
+def _rows(
+    workspace: Workspace,
+    name: str,
+    table: Table,
+    found: xr.Dataset | str,
+    names: Sequence[str],
+    individuals: bool,
+) -> Rows | str:
+    """Return the rows of a table, or why it is not written."""
+    if names and name not in names:
+        return "it was not asked for"
+    if isinstance(found, str):
+        return found
+    if table.people and not individuals:
+        return "it is of single people: add --individuals"
+    if table.asked and name not in names:
+        return f"it is very long: ask for it with --table {name}"
+    rows = table.read(workspace, found)
+    return f"the stage {table.stage!r} was not asked for it" if rows is None else rows
+
+
+def _write(rows: Rows, path: Path, form: Format, bar: tqdm) -> int:
+    """Write a table and return how many rows it has."""
+    n_rows = 0
+    with contextlib.ExitStack() as stack:
+        if form == "parquet":
+            writer = stack.enter_context(pq.ParquetWriter(path, rows.schema))
+        else:
+            handle = stack.enter_context(path.open("w", encoding="utf-8", newline=""))
+            handle.write("\t".join(rows.schema.names) + "\n")
+        for block in rows.blocks:
+            if form == "parquet":
+                table = pa.Table.from_pandas(block, rows.schema, preserve_index=False)
+                writer.write_table(table)
+            else:
+                block.to_csv(handle, header=False, **TSV)
+            n_rows += len(block)
+            bar.update(len(block))
+    return n_rows
+
+
+def _described(table: Table, file: str, rows: Rows, n_rows: int) -> dict[str, Any]:
+    return {
+        "file": file,
+        "stage": table.stage,
+        "one row is": table.row,
+        "of single people": table.people,
+        "rows": n_rows,
+        "columns": {field.name: _column(field) for field in rows.schema},
+    }
+
+
+def _column(field: pa.Field) -> Mapping[str, str]:
+    return {"type": str(field.type), "meaning": (field.metadata or {})[b"description"].decode()}
