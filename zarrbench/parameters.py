@@ -332,7 +332,10 @@ class Report:
     title : str
     individual_points : bool
         Show single people as points. Off by default: the page is then safe to pass on.
+    genes : tuple of str
+        Genes that are shown one by one, by id or name; those of highest and lowest r by default.
     """
 
     title: str = ""
     individual_points: bool = False
+    genes: tuple[str, ...] = ()

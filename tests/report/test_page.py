@@ -17,8 +17,9 @@ import xarray as xr
 from zarrbench import layouts
 from zarrbench.attribution_layouts import DRIVERS
 from zarrbench.genotypes import policies
-from zarrbench.report import page
+from zarrbench.report import catalogue, page, summary
 
+SCRIPTS = 2  # data, and what shows them
 STATISTICS = ["published", "sem", "prediction", "signed", "empirical"]
 PEOPLE = [f"HG{i:05d}" for i in range(120)]
 VOID = {"meta", "link", "input", "br", "img"}
@@ -121,7 +122,7 @@ def made_inputs(r, names=None, planted=None, chosen="signed", **options) -> page
 def written(folder: Path, inputs: page.ReportInputs) -> Page:
     path = folder / "report.html"
     page.write_report(path, inputs)
-    assert [p.name for p in folder.iterdir()] == ["report.html"]
+    assert sorted(p.name for p in folder.iterdir()) == ["figures", "report.html"]
     return Page(path.read_text("utf-8"))
 
 
@@ -271,8 +272,8 @@ def test_hostile_text_is_only_text(tmp_path):
     inputs.statistics.attrs["track_description"] = HOSTILE
     inputs.statistics.attrs["track"] = HOSTILE
     report = written(tmp_path, inputs)
-    assert sum(tag == "script" for tag, _ in report.tags) == 2
-    assert report.html.count("<script") == report.html.count("</script") == 2
+    assert sum(tag == "script" for tag, _ in report.tags) == SCRIPTS
+    assert report.html.count("<script") == report.html.count("</script") == SCRIPTS
     assert report.genes["gene_name"] == [HOSTILE, "<script>", "a&b", "{{ 7 * 7 }}"]
     assert report.text.count(HOSTILE) >= 8
     assert "innerHTML" not in report.html
@@ -474,75 +475,134 @@ def section_of_drivers(report: Page) -> Page:
 
 
 def test_drivers_have_their_section_where_there_are_any(tmp_path, report):
-    assert 'id="drivers"' not in report.html
-    assert "Which variants make the prediction" not in report.text
+    section = section_of_drivers(report)
+    assert not any(tag == "svg" for tag, _ in section.tags)
+    assert section.text.count("the pipeline has no stage drivers") == len(catalogue.DRIVERS.figures)
     asked: list[str] = []
     shown = written(tmp_path, with_drivers(made_drivers([1, 2, 0, 3, 0]), asked))
     assert shown.open == []
     ids = [a["id"] for _, a in shown.tags if "id" in a]
     assert len(ids) == len(set(ids))
     section = section_of_drivers(shown)
-    assert sum(tag == "svg" for tag, _ in section.tags) == 5
-    # of the genes with a driver, those of highest and lowest r: only their variants are read
-    assert asked == ["ENSG0000000", "ENSG0000001"]
-    for sentence in ("NAME0, r = 0.500: what each SNV does", "NAME1, r = −0.600: what each SNV"):
-        assert sentence in section.text
-    assert section.text.count("1 of 3 SNVs have no slope here or fewer than 5 carriers") == 2
+    assert sum(tag == "svg" for tag, _ in section.tags) == len(catalogue.DRIVERS.figures)
+    assert "Not drawn" not in section.text
+    # only of the genes that are shown one by one are the variants read
+    assert set(asked) == {"ENSG0000000", "ENSG0000003"}
+    assert shown.text.count("1 SNVs have no slope here or fewer than 5 carriers") == 2
     assert "77.125" not in shown.html
     assert "99.06" not in shown.html
-    assert section.text.index("NAME0, r") < section.text.index("NAME1, r")
-    found = [a["aria-label"] for _, a in section.tags if "aria-label" in a]
-    assert "Slope against attribution of NAME1" in found
-    # the rest of the page is as without
-    rest = shown.html.replace(section.html, "")
-    assert Page(rest).text == report_without(tmp_path).text
+    found = [a["aria-label"] for _, a in shown.tags if "aria-label" in a]
+    assert sum(label.endswith("one point an SNV: NAME3") for label in found) == 1
 
 
-def report_without(folder: Path) -> Page:
-    (folder / "report.html").unlink()
-    return written(folder, made_inputs(R))
+def test_figures_are_files_with_the_tables_they_draw(tmp_path):
+    inputs = with_drivers(made_drivers([1, 2, 0, 3, 0]))
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "of_before.svg").write_text("stale")
+    shown = written(tmp_path, inputs)
+    files = {path.name for path in (tmp_path / "figures").iterdir()}
+    stems = {name.rpartition(".")[0] for name in files}
+    assert files == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "pdf", "tsv")}
+    assert sum(tag == "svg" for tag, _ in shown.tags) == len(stems)
+    assert {"fig_2a", "fig_2e", "fig_1d_ENSG0000000", "fig_2d_ENSG0000003"} <= stems
+    drawn = pd.read_csv(tmp_path / "figures" / "fig_2d_ENSG0000000.tsv", sep="\t")
+    assert list(drawn["position"]) == [10, 30]  # the SNV of four carriers is in no file
+    for path in (tmp_path / "figures").glob("*.[st][vs][gv]"):
+        assert not [person for person in PEOPLE if person in path.read_text()]
 
 
-def test_a_single_gene_with_drivers_is_drawn_once(tmp_path):
-    asked: list[str] = []
-    section = section_of_drivers(written(tmp_path, with_drivers(made_drivers([0, 3, 0, 0, 0]),
-                                                                asked)))  # fmt: skip
-    assert asked == ["ENSG0000001"]
-    assert sum(tag == "svg" for tag, _ in section.tags) == 4
+def test_genes_asked_for_take_the_place_of_the_extremes(tmp_path):
+    shown = written(tmp_path, made_inputs(R, genes=["ENSG0000005"]))
+    section = shown.text[shown.text.index("Genes asked for") :]
+    assert "Asked for: ENSG0000005 NAME5" in section
+    assert "extremes, not examples" not in section
+    stems = {path.stem for path in (tmp_path / "figures").glob("fig_1d_*.svg")}
+    assert stems == {"fig_1d_ENSG0000005"}
 
 
-def test_drivers_of_a_gene_whose_r_is_undefined(tmp_path):
-    section = section_of_drivers(written(tmp_path, with_drivers(made_drivers([0, 0, 1, 0, 0]))))
-    assert "NAME2, r = undefined" in section.text
-    assert "nan" not in section.text.lower()
+def test_a_stage_that_is_out_of_date_is_named_in_the_place_of_its_figures(tmp_path):
+    shown = written(tmp_path, made_inputs(R, absent={"drivers": "it did <not> run"}))
+    section = section_of_drivers(shown)
+    assert section.text.count("it did <not> run") == len(catalogue.DRIVERS.figures)
+    assert shown.open == []
 
 
 def test_without_any_driver_the_section_says_so(tmp_path):
-    asked: list[str] = []
-    shown = written(tmp_path, with_drivers(made_drivers([0] * 5), asked))
+    shown = written(tmp_path, with_drivers(made_drivers([0] * 5)))
     section = section_of_drivers(shown)
-    assert asked == []
-    assert sum(tag == "svg" for tag, _ in section.tags) == 3
     for sentence in ("no examined gene has drivers that can be compared", "no examined gene has a"):
         assert sentence in section.text
+    assert "nan" not in section.text.lower()
 
 
 @pytest.mark.parametrize("name", [HOSTILE, "<script>", '"><img src=x onerror=alert(1)>', "$x^{$",
                                   "{{ 7 * 7 }}", "a&b"])  # fmt: skip
 def test_hostile_names_of_genes_with_drivers_are_only_text(tmp_path, name):
-    drivers = made_drivers([1, 1, 0, 0, 0], names=[name, "B", "C", "D", "E"])
-    shown = written(tmp_path, with_drivers(drivers))
-    assert shown.html.count("<script") == shown.html.count("</script") == 2
+    names = [name, "B", "C", "D", "E"]
+    inputs = with_drivers(made_drivers([1, 1, 0, 0, 0], names=names))
+    statistics = made_inputs(R, names=[*names, "F", "G", "H"]).statistics
+    named = dataclasses.replace(inputs, genes=["ENSG0000000"], statistics=statistics)
+    shown = written(tmp_path, named)
+    assert shown.html.count("<script") == shown.html.count("</script") == SCRIPTS
     assert shown.open == []
-    section = section_of_drivers(shown)
-    assert not any(tag == "img" for tag, _ in section.tags)
-    assert f"{name}, r = 0.500" in section.text
-    [label] = [a["aria-label"] for _, a in section.tags if name in a.get("aria-label", "")]
-    assert label == f"Slope against attribution of {name}"
+    assert not any(tag == "img" for tag, _ in shown.tags)
+    labels = [a["aria-label"] for _, a in shown.tags if name in a.get("aria-label", "")]
+    assert "Slope of expression against attribution, one point an SNV: " + name in labels
 
 
 def test_a_gene_without_a_name_is_called_by_its_id(tmp_path):
-    drivers = made_drivers([1, 0, 0, 0, 0], names=["", "B", "C", "D", "E"])
-    assert "ENSG0000000, r = 0.500" in section_of_drivers(
-        written(tmp_path, with_drivers(drivers))
-    ).text  # fmt: skip
+    shown = written(tmp_path, made_inputs(R, names=["", *"BCDEFGH"]))
+    assert "Highest r ENSG0000000" in shown.text
+
+
+# --- in words
+
+
+def stage(**variables) -> xr.Dataset:
+    return xr.Dataset({name: (dims, np.asarray(v)) for name, (dims, v) in variables.items()})
+
+
+def test_the_summary_says_in_words_what_the_figures_show(tmp_path):
+    ids = [f"ENSG{i:07d}" for i in range(8)]
+    of_subset = ("subset", "track")
+    population = stage(pearson_r=(of_subset, [[0.577]]), n_genes=(of_subset, [[8]]))
+    population = population.assign_coords(track=["CNhs11796"], subset=["all"])
+    linear = [0.3, 0.1, *[np.nan] * 6]
+    predixcan = stage(r_predixcan=("gene", linear), r_network=("gene", [0.1] * 8))
+    predixcan = predixcan.assign_coords(gene=ids)
+    sensitivity = stage(same_sign=("choice", [1, 0.875, np.nan]), n_genes=("choice", [8, 8, 0])
+                        ).assign_coords(choice=["as chosen", "ensemble", "nothing"])  # fmt: skip
+    stages = {"population": population, "predixcan": predixcan, "sensitivity": sensitivity}
+    inputs = dataclasses.replace(with_drivers(made_drivers([1, 2, 0, 3, 0])), stages=stages)
+    sentences = summary.sentences(inputs)
+    mean = f"{np.nanmean(R):.2f}"
+    assert (
+        sentences[0] == f"Across people, r is {mean} on average over 7 genes; 2 (29 %) have r < 0."
+    )
+    assert sentences[1].startswith(
+        "Significant against its own null, under the statistic signed: 5 genes (2 with r < 0) "
+        "(under others, all and those with r < 0: published 7, 2; sem 0, 0"
+    )
+    told = " ".join(sentences[2:])
+    for part in (
+        "follow mean expression by r = 0.58 (8 genes)",
+        "In the 2 genes compared whose r is clearly above 0",
+        "In the 1 gene compared whose r is clearly below 0",
+        "has r = 0.20 on average and the network 0.10 (2 genes with both)",
+        "keeps its sign: ensemble 88 % of 8 genes.",
+    ):
+        assert part in told
+    assert "nothing" not in told
+    shown = written(tmp_path, inputs)
+    assert all(sentence in shown.text for sentence in sentences)
+
+
+def test_no_significant_gene_is_said_plainly():
+    told = summary.sentences(made_inputs([0.1, -0.1]))[1]
+    assert told.startswith(
+        "Significant against its own null, under the statistic signed: no gene (under"
+    )
+
+
+def test_nothing_defined_gives_no_sentence_with_nan():
+    assert summary.sentences(made_inputs([np.nan] * 3)) == []

@@ -1,7 +1,8 @@
 """The one HTML page that shows a run: self-contained, without any person's id."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -12,77 +13,56 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from zarrbench import storage, tables
-from zarrbench.figures import drivers as driver_figures
-from zarrbench.figures import genes as gene_figures
-from zarrbench.figures import people as people_figures
 from zarrbench.figures import style
 from zarrbench.figures.disclosure import MINIMUM_PEOPLE
+from zarrbench.figures.files import write_figure
 from zarrbench.genotypes import policies
 from zarrbench.remote import Place
+from zarrbench.report.catalogue import OF_GENE, SECTIONS, FigureRecipe, Section
+from zarrbench.report.inputs import DriverInputs, ReportInputs
+from zarrbench.report.summary import sentences
 
+__all__ = ["DriverInputs", "ReportInputs", "write_report"]
+
+# What the reference alone decides, without any person
+_OF_NOBODY = ("reference_prediction", "tss_scan", "driver_scan", "gradient_profile")
 _FIRST_FACTS = ("What was run", "Samples joined")
 
 
 @dataclass(frozen=True, eq=False)
-class DriverInputs:
-    """What a report shows of drivers.
+class Drawn:
+    """A figure on the page: its recipe, the drawing, the table it draws, and its caption."""
 
-    Parameters
-    ----------
-    drivers : xr.Dataset
-        A dataset of `zarrbench.attribution_layouts.DRIVERS`.
-    variants : Callable[[str], pd.DataFrame]
-        Rows of the concordance table of a gene.
-    """
+    recipe: FigureRecipe
+    figure: Figure
+    table: pd.DataFrame
 
-    drivers: xr.Dataset
-    variants: Callable[[str], pd.DataFrame]
+    @property
+    def svg(self) -> str:
+        return style.as_svg(self.figure)
 
-
-@dataclass(frozen=True, eq=False)
-class ReportInputs:
-    """What a report is made of.
-
-    Parameters
-    ----------
-    title : str
-        Heading of the page.
-    statistics : xr.Dataset
-        A dataset of `zarrbench.layouts.GENE_STATISTICS`.
-    predicted, observed : xr.DataArray
-        ``(gene, individual)``, labelled; only the two genes that the page shows are computed.
-    facts : Mapping[str, Mapping[str, str]]
-        Every choice, count and version: section title -> label -> value. "What was run" and
-        "Samples joined" stand near the top, the others at the end.
-    warnings : Sequence[str]
-        Sentences, shown below the headline.
-    individual_points : bool
-        Draw single people in the two gene plots; never their ids.
-    unfinished : str, optional
-        A sentence for the top of the page when not all genes were done.
-    drivers : DriverInputs, optional
-        Which variants make the predictions, if the pipeline asked.
-    """
-
-    title: str
-    statistics: xr.Dataset
-    predicted: xr.DataArray
-    observed: xr.DataArray
-    facts: Mapping[str, Mapping[str, str]]
-    warnings: Sequence[str] = ()
-    individual_points: bool = False
-    unfinished: str | None = None
-    drivers: DriverInputs | None = None
+    @property
+    def caption(self) -> str:
+        caption = self.recipe.caption
+        return (
+            caption.format_map(self.table.attrs)
+            if isinstance(caption, str)
+            else caption(self.table)
+        )
 
 
 def write_report(path: Place, inputs: ReportInputs) -> None:
     """Write the report as one HTML file that needs nothing else, whole or not at all.
 
-    The same inputs give the same file. It names no person, and draws none unless
-    `ReportInputs.individual_points` is set.
+    Each of its figures is written, too, with the table it draws, into the folder ``figures`` beside
+    it, in which nothing else is left. The same inputs give the same files. They name no person, and
+    draw none unless `ReportInputs.individual_points` is set.
     """
-    statistics = _without_few_people(inputs.statistics.compute())
+    inputs = _without_few_people(inputs)
+    statistics = inputs.statistics
     genes = tables.gene_table(statistics)
+    sections = [_section(section, inputs) for section in SECTIONS]
+    shown = _shown_genes(genes, inputs)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -93,34 +73,71 @@ def write_report(path: Place, inputs: ReportInputs) -> None:
         inputs=inputs,
         run=statistics.attrs,
         headline=_headline(genes),
+        summary=sentences(inputs),
         others=_counts_by_statistic(statistics),
-        r_against_p=_svg(gene_figures.r_against_p, statistics)[0],
-        r_histogram=_svg(gene_figures.r_histogram, statistics)[0],
-        extremes=_extremes(genes, inputs),
+        sections={section["id"]: section for section in sections},
+        shown_genes=shown,
         minimum_people=MINIMUM_PEOPLE,
-        driver_figures=_driver_figures(inputs.drivers),
         planted=_planted(statistics),
         cases=_cases(statistics),
         first_facts={k: v for k, v in inputs.facts.items() if k in _FIRST_FACTS},
         last_facts={k: v for k, v in inputs.facts.items() if k not in _FIRST_FACTS},
         genes={name: _plain(column) for name, column in genes.items()},
     )
+    folder = path.parent / "figures"
+    storage.remove(folder)
+    for drawn in (one for section in sections for one in section["drawn"]):
+        write_figure(folder, drawn.recipe.name, drawn.figure, drawn.table)
+    for entry in shown:
+        name = re.sub(r"[^\w.-]", "_", entry["gene"]["gene_id"])
+        for drawn in entry["drawn"]:
+            write_figure(folder, f"{drawn.recipe.name}_{name}", drawn.figure, drawn.table)
     storage.write_text(path, page)
 
 
-def _without_few_people(statistics: xr.Dataset) -> xr.Dataset:
+def _draw(recipe: FigureRecipe, *data: Any) -> Drawn:
+    figure = Figure(figsize=recipe.size, layout="constrained")
+    return Drawn(recipe, figure, recipe.draw(*data, figure.subplots()))
+
+
+def _section(section: Section, inputs: ReportInputs) -> dict[str, Any]:
+    """Return the drawn figures of a section, and those that cannot be drawn with the reasons."""
+    reasons = {recipe: recipe.missing(inputs) for recipe in section.figures}
+    return {
+        "id": section.id,
+        "heading": section.heading,
+        "note": section.note,
+        "drawn": [_draw(recipe, inputs) for recipe, reason in reasons.items() if not reason],
+        "missing": [(recipe, reason) for recipe, reason in reasons.items() if reason],
+    }
+
+
+def _without_few_people(inputs: ReportInputs) -> ReportInputs:
     """Blank what is computed from the people of a gene where they are fewer than five.
 
     The mean of one person is that person's value, and two means give back two.
     """
+    statistics = inputs.statistics.compute()
     enough = statistics["n_individuals"] >= MINIMUM_PEOPLE
-    computed = [
-        name
-        for name, variable in statistics.data_vars.items()
-        if "gene" in variable.dims and variable.dtype.kind == "f" and name != "reference_prediction"
-    ]
-    blanked = {name: statistics[name].where(enough) for name in computed}
-    return statistics.assign({**blanked, "significant": statistics["significant"] & enough})
+    blanked = _blanked(statistics, enough)
+    return replace(
+        inputs,
+        statistics=blanked.assign(significant=blanked["significant"] & enough),
+        stages={name: _blanked(found, enough) for name, found in inputs.stages.items()},
+    )
+
+
+def _blanked(found: xr.Dataset, enough: xr.DataArray) -> xr.Dataset:
+    """Return a dataset with NaN in the floats of genes of few people, or of nobody known."""
+    if "gene" not in found.dims:
+        return found
+    kept = enough.reset_coords(drop=True).reindex(gene=found["gene"].values, fill_value=False)
+    computed = {
+        name: variable.where(kept)
+        for name, variable in found.data_vars.items()
+        if "gene" in variable.dims and variable.dtype.kind == "f" and name not in _OF_NOBODY
+    }
+    return found.assign(computed)
 
 
 def _headline(genes: pd.DataFrame) -> dict[str, Any]:
@@ -148,74 +165,34 @@ def _counts_by_statistic(statistics: xr.Dataset) -> list[dict[str, Any]]:
     return rows
 
 
-def _extremes(genes: pd.DataFrame, inputs: ReportInputs) -> list[dict[str, Any]]:
-    """Return the genes of highest and lowest r with their plots; one if they are the same."""
-    if genes["r"].isna().all():
-        return []
-    highest, lowest = int(genes["r"].argmax()), int(genes["r"].argmin())
-    rows = {"Highest r": highest, "Lowest r": lowest}
-    if highest == lowest:
-        only = genes["r"].count() == 1
-        rows = {"The only gene with a defined r" if only else "Highest and lowest r": highest}
+def _shown_genes(genes: pd.DataFrame, inputs: ReportInputs) -> list[dict[str, Any]]:
+    """Return the genes that are shown one by one, with their figures."""
     shown = []
-    for heading, row in rows.items():
+    for heading, row in _rows_shown(genes, inputs.genes).items():
         gene = genes.iloc[row].to_dict()
-        cubes = (inputs.predicted, inputs.observed)
-        pair = [cube.sel(gene=gene["gene_id"]).compute() for cube in cubes]
-        options = {"individual_points": inputs.individual_points}
-        svg, marks = _svg(people_figures.predicted_against_observed, *pair, **options)
-        shown.append({"heading": heading, "gene": gene, "svg": svg, "marks": marks.attrs})
+        reasons = {recipe: recipe.missing(inputs) for recipe in OF_GENE}
+        drawn = [
+            _draw(recipe, inputs, gene["gene_id"])
+            for recipe, reason in reasons.items()
+            if not reason
+        ]
+        missing = [(recipe, reason) for recipe, reason in reasons.items() if reason]
+        shown.append({"heading": heading, "gene": gene, "drawn": drawn, "missing": missing})
     return shown
 
 
-_DRIVER_FIGURES = (
-    (
-        driver_figures.support_against_r,
-        "Share of supported drivers against r, one point a gene",
-        "Each point is an examined gene with drivers. A driver is supported if expression rises "
-        "with the allele that raises the prediction. Dotted: means of the groups.",
-    ),
-    (
-        driver_figures.drivers_per_gene,
-        "Histogram of the number of drivers of a gene",
-        "How many variants make the prediction of an examined gene; 21 stands for more.",
-    ),
-    (
-        driver_figures.driver_distances,
-        "Histogram of the distance of drivers from the TSS",
-        "Where they lie. The main driver of a gene adds most to the correlation of its linear sum.",
-    ),
-)
-
-
-def _driver_figures(inputs: DriverInputs | None) -> list[dict[str, str]]:
-    """Return the drawings of drivers, with the SNVs of the genes of highest and lowest r."""
-    if inputs is None:
-        return []
-    shown = [
-        {"svg": _svg(draw, inputs.drivers)[0], "label": label, "caption": caption}
-        for draw, label, caption in _DRIVER_FIGURES
-    ]
-    found = inputs.drivers
-    compared = np.flatnonzero(found["n_drivers"].values > 0)
-    if not compared.size:
-        return shown
-    r = np.nan_to_num(found["r"].values[compared])
-    for row in dict.fromkeys((int(compared[r.argmax()]), int(compared[r.argmin()]))):
-        gene = str(found["gene"].values[row])
-        name = str(found["gene_name"].values[row]) or gene
-        variants = inputs.variants(gene)
-        svg, drawn = _svg(driver_figures.slope_against_attribution, variants)
-        caption = (
-            f"{name}, r = {_r(float(found['r'].values[row]))}: what each SNV does in the network, "
-            f"and in people. Rings grow with what a driver adds. {drawn.attrs['left_out']:,} of "
-            f"{len(variants):,} SNVs have no slope here or fewer than {MINIMUM_PEOPLE} "
-            f"carriers, and are not drawn."
-        )
-        shown.append(
-            {"svg": svg, "label": f"Slope against attribution of {name}", "caption": caption}
-        )
-    return shown
+def _rows_shown(genes: pd.DataFrame, asked: Sequence[str]) -> dict[str, int]:
+    """Return heading and row of each shown gene: those asked for, or of highest and lowest r."""
+    if asked:
+        rows = {name: row for row, name in enumerate(genes["gene_id"])}
+        return {f"Asked for: {name}": rows[name] for name in asked}
+    if genes["r"].isna().all():
+        return {}
+    highest, lowest = int(genes["r"].argmax()), int(genes["r"].argmin())
+    if highest != lowest:
+        return {"Highest r": highest, "Lowest r": lowest}
+    only = genes["r"].count() == 1
+    return {"The only gene with a defined r" if only else "Highest and lowest r": highest}
 
 
 def _planted(statistics: xr.Dataset) -> dict[str, Any] | None:
@@ -243,13 +220,6 @@ def _plain(values: pd.Series) -> list[Any]:
     if values.dtype.kind == "f":
         return [float(f"{x:.6g}") if np.isfinite(x) else None for x in values.to_numpy(float)]
     return values.tolist()
-
-
-def _svg(draw: Callable[..., pd.DataFrame], *data: Any, **options: Any) -> tuple[str, pd.DataFrame]:
-    """Return a drawing as SVG and the table it draws."""
-    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
-    table = draw(*data, ax=figure.subplots(), **options)
-    return style.as_svg(figure), table
 
 
 def _r(value: float) -> str:

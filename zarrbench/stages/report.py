@@ -1,5 +1,6 @@
 """The report stage: gather what the page shows from the stores, and write it."""
 
+import contextlib
 import io
 import json
 from collections import Counter
@@ -11,9 +12,15 @@ import pandas as pd
 import xarray as xr
 
 from zarrbench import ledger
+from zarrbench.errors import RecipeError, SourceError
 from zarrbench.expression.samples import observed
+from zarrbench.genome.coordinates import to_one_based
+from zarrbench.genome.genes import sel_gene
+from zarrbench.haplotypes.sequences import window_edits
+from zarrbench.haplotypes.snvs import snvs
 from zarrbench.parameters import Expression, Report, Statistics
 from zarrbench.predictions.cube import done_shards, open_cube, read_recipe
+from zarrbench.predictions.plan import window_of
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.provenance import PACKAGES, installed, plain, stamp
 from zarrbench.report.page import DriverInputs, ReportInputs, write_report
@@ -30,6 +37,7 @@ from zarrbench.stages.motifs import headline as motifs_headline
 from zarrbench.stages.motifs import standing_motifs
 from zarrbench.stages.population import standing_population
 from zarrbench.stages.population import summary as population_summary
+from zarrbench.stages.predixcan import standing_predixcan
 from zarrbench.stages.sensitivity import standing_sensitivity
 from zarrbench.stages.sensitivity import summary as sensitivity_summary
 from zarrbench.stages.statistics import open_statistics, selected_track
@@ -88,6 +96,15 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
         individual_points=report.individual_points,
         unfinished=unfinished,
         drivers=_drivers(workspace, standing),
+        genes=_asked_for(workspace, statistics, report),
+        stages=standing,
+        absent={
+            stage: _NOT_SHOWN.format(stage=stage)
+            for stage in workspace.recipe.stages
+            if stage not in standing
+        },
+        dosage=lambda gene: _dosage(workspace, gene),
+        clusters=_clusters(workspace, standing),
     )
     write_report(workspace.report, inputs)
     write_text(record, json.dumps({**stamp(), "timings": timings}, indent=1))
@@ -99,6 +116,37 @@ def _drivers(workspace: Workspace, standing: Mapping[str, xr.Dataset]) -> Driver
     return DriverInputs(
         standing["drivers"], lambda gene: read_concordance(workspace.concordance, gene)
     )
+
+
+def _asked_for(workspace: Workspace, statistics: xr.Dataset, report: Report) -> list[str]:
+    """Return the ids of the genes that the pipeline wants to see one by one."""
+    found = []
+    for name in report.genes:
+        try:
+            found.append(str(sel_gene(statistics, name)["gene"].item()))
+        except RecipeError as error:
+            raise RecipeError(f"{workspace.file}: stages.report.genes: {error}") from error
+    return found
+
+
+def _dosage(workspace: Workspace, gene: str) -> xr.DataArray:
+    """Return the dosage (variant, individual) of the SNVs in the model's window of a gene."""
+    stores = workspace.stores
+    window = window_of(stores.genes.sel(gene=gene), workspace.recipe.model.spec())
+    edits = window_edits(stores.genotypes, stores.reference, window, stores.recipe.policies)
+    found = snvs(edits, stores.reference.codes(window))
+    return xr.DataArray(
+        found.dosage,
+        dims=("variant", "individual"),
+        coords={"variant": to_one_based(found.positions + window.start)},
+    )
+
+
+def _clusters(workspace: Workspace, standing: Mapping[str, xr.Dataset]) -> pd.DataFrame | None:
+    if "motifs" not in standing:
+        return None
+    table = get(workspace.motif_tables[1])
+    return None if table is None else pd.read_csv(io.BytesIO(table), sep="\t")
 
 
 def _facts(
@@ -228,12 +276,19 @@ def _standing(workspace: Workspace, names: Sequence[str]) -> dict[str, xr.Datase
         "sensitivity": lambda: standing_sensitivity(workspace),
         "population": lambda: standing_population(workspace, names),
         "track_weights": lambda: standing_weights(workspace, names),
+        "predixcan": lambda: _predixcan(workspace, names),
         "gene_table": lambda: standing_gene_table(workspace),
     }
     asked = {
         stage: opened() for stage, opened in openers.items() if stage in workspace.recipe.stages
     }
     return {stage: found for stage, found in asked.items() if found is not None}
+
+
+def _predixcan(workspace: Workspace, names: Sequence[str]) -> xr.Dataset | None:
+    with contextlib.suppress(SourceError):  # its weights are not found: nobody can tell
+        return standing_predixcan(workspace, names)
+    return None
 
 
 def _of_stages(

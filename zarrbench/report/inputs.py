@@ -1,0 +1,74 @@
+"""What a report is made of."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+import xarray as xr
+
+
+@dataclass(frozen=True, eq=False)
+class DriverInputs:
+    """What a report shows of drivers.
+
+    Parameters
+    ----------
+    drivers : xr.Dataset
+        A dataset of `zarrbench.attribution_layouts.DRIVERS`.
+    variants : Callable[[str], pd.DataFrame]
+        Rows of the concordance table of a gene.
+    """
+
+    drivers: xr.Dataset
+    variants: Callable[[str], pd.DataFrame]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportInputs:
+    """What a report is made of.
+
+    Parameters
+    ----------
+    title : str
+        Heading of the page.
+    statistics : xr.Dataset
+        A dataset of `zarrbench.layouts.GENE_STATISTICS`.
+    predicted, observed : xr.DataArray
+        ``(gene, individual)``, labelled; only the genes that are drawn are computed.
+    facts : Mapping[str, Mapping[str, str]]
+        Every choice, count and version: section title -> label -> value. "What was run" and
+        "Samples joined" stand near the top, the others at the end.
+    warnings : Sequence[str]
+        Sentences, shown below the headline.
+    individual_points : bool
+        Draw single people in the plots of genes; never their ids.
+    genes : Sequence[str]
+        Ids of the genes that are shown one by one; empty: those of highest and lowest r.
+    unfinished : str, optional
+        A sentence for the top of the page when not all genes were done.
+    drivers : DriverInputs, optional
+        Which variants make the predictions, if the pipeline asked.
+    stages : Mapping[str, xr.Dataset]
+        What further stages found, by the name of the stage.
+    absent : Mapping[str, str]
+        Why a stage that is not among them cannot be shown.
+    dosage : Callable[[str], xr.DataArray], optional
+        ``(variant, individual)`` of the SNVs in the window of a gene, -1 where a call is missing.
+    clusters : pd.DataFrame, optional
+        The table of clusters of the motifs stage.
+    """
+
+    title: str
+    statistics: xr.Dataset
+    predicted: xr.DataArray
+    observed: xr.DataArray
+    facts: Mapping[str, Mapping[str, str]]
+    warnings: Sequence[str] = ()
+    individual_points: bool = False
+    genes: Sequence[str] = ()
+    unfinished: str | None = None
+    drivers: DriverInputs | None = None
+    stages: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    dosage: Callable[[str], xr.DataArray] | None = None
+    clusters: pd.DataFrame | None = None
