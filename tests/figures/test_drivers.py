@@ -78,10 +78,10 @@ def made_variants(n: int = 40, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def drawn(function, *arguments):
+def drawn(function, *arguments, **options):
     figure = Figure(figsize=(4, 3))
     ax = figure.subplots()
-    return function(*arguments, ax=ax), ax, style.as_svg(figure)
+    return function(*arguments, ax=ax, **options), ax, style.as_svg(figure)
 
 
 def scattered(ax) -> list[np.ndarray]:
@@ -189,26 +189,36 @@ def test_no_variant_to_draw(variants):
 # --- distances
 
 
+def panels(ax) -> list:
+    """The panels for r > 0 and r < 0."""
+    return ax.child_axes
+
+
 def test_distances_of_drivers():
     rng = np.random.default_rng(1)
     distance = rng.integers(-69_000, 68_000, 300)
     distance[:4] = -69_000, 0, -1, 67_999
-    gene, main = rng.integers(0, 3, 300), rng.random(300) < 0.3
-    drivers = made_drivers([0.5, -0.5, 0.1], examined=[True, True, False],
+    gene, main = rng.integers(0, 4, 300), rng.random(300) < 0.3
+    drivers = made_drivers([0.5, -0.5, 0.1, 0.4], group=[1, -1, 0, 1], examined=[True] * 4,
                            drivers=list(zip(gene, distance, main, strict=True)))  # fmt: skip
-    table, ax, _ = drawn(driver_figures.driver_distances, drivers)
-    shown = gene < 2
-    np.testing.assert_array_equal(table.start, DISTANCE_EDGES[:-1])
-    assert (table.end - table.start == 1000).all()
-    for start, end, count, mains in table.itertuples(index=False):
-        here = shown & (start <= distance) & (distance < end)
-        assert count == here.sum()
-        assert mains == (here & main).sum()
-    found = bars(ax)
-    for name, column in (("driver", "drivers"), ("main driver", "main_drivers")):
-        expected = [[row.start, 1000, 0, getattr(row, column)] for row in table.itertuples()]
-        np.testing.assert_allclose(found[name], expected)
-    assert labels(ax) == [f"driver ({shown.sum()})", f"main driver ({(shown & main).sum()})"]
+    table, ax, svg = drawn(driver_figures.driver_distances, drivers)
+    for panel, sign, name in zip(panels(ax), (1, -1), ("r > 0", "r < 0"), strict=True):
+        members = np.isin(gene, [0, 3] if sign > 0 else [1])
+        rows = table[table.group == sign]
+        np.testing.assert_array_equal(rows.start, DISTANCE_EDGES[:-1])
+        assert (rows.end - rows.start == 1000).all()
+        for row in rows.itertuples():
+            here = members & (row.start <= distance) & (distance < row.end)
+            assert row.drivers == here.sum()
+            assert row.main_drivers == (here & main).sum()
+        found = bars(panel)
+        for label, column in ((f"drivers, {name}", "drivers"), ("main drivers", "main_drivers")):
+            expected = [[row.start, 1000, 0, getattr(row, column)] for row in rows.itertuples()]
+            np.testing.assert_allclose(found[label], expected)
+        counts = [f"drivers, {name} ({members.sum()})", f"main drivers ({(members & main).sum()})"]
+        assert labels(panel) == counts
+    assert style.RIGHT in svg
+    assert style.WRONG in svg
 
 
 @pytest.mark.parametrize("distance", [-70_000, 69_500, 98_303, -98_304])
@@ -221,7 +231,21 @@ def test_distances_beyond_the_edges_of_the_study(distance):
     assert table.drivers.sum() == 2
 
 
-@pytest.mark.parametrize("distance", [0, 1, -3, 40, 120, -5000, 19_999])
+def test_distances_near_the_tss():
+    places = [-20_000, -19_999, -1, 0, 12_345, 19_999, 20_000, 60_000]
+    drivers = made_drivers([0.5], drivers=[(0, place, place in (-1, 60_000)) for place in places])
+    table, ax, _ = drawn(driver_figures.driver_distances, drivers, zoom=19_999)
+    assert (table.start.min(), table.end.max()) == (-20_000, 20_000)
+    assert table.drivers.sum() == 5
+    assert table.main_drivers.sum() == 1
+    assert bars(panels(ax)[0])["drivers, r > 0"][:, 3].sum() == 5
+    far = made_drivers([0.5], drivers=[(0, 30_000, True)])
+    table, _, svg = drawn(driver_figures.driver_distances, far, zoom=19_999)
+    assert table.drivers.sum() == 0
+    assert "no compared gene has a driver within 19,999 bases" in svg
+
+
+@pytest.mark.parametrize("distance", [0, 1, -3, 40, 120, -5000, 9_999])
 def test_distances_in_a_small_window(distance):
     drivers = made_drivers([0.5], drivers=[(0, distance, True), (0, -distance, False)])
     table, ax, _ = drawn(driver_figures.driver_distances, drivers)
@@ -229,10 +253,11 @@ def test_distances_in_a_small_window(distance):
     assert table.main_drivers.sum() == 1
     [row] = table.index[table.main_drivers > 0]
     assert table.start[row] <= distance <= table.end[row]
+    table = table[table.group == 1]
     assert (table.end.to_numpy()[:-1] == table.start.to_numpy()[1:]).all()
     assert (table.end > table.start).all()
     assert 2 <= len(table) <= 42
-    assert bars(ax)["driver"][:, 3].sum() == 2
+    assert bars(panels(ax)[0])["drivers, r > 0"][:, 3].sum() == 2
 
 
 # --- drivers of a gene

@@ -9,8 +9,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from zarrbench.figures.disclosure import MINIMUM_PEOPLE
-from zarrbench.figures.style import CUT, NEUTRAL, RIGHT, WRONG, labelled, legend, say
+from zarrbench.figures.panels import stacked
+from zarrbench.figures.style import NEUTRAL, RIGHT, WRONG, labelled, legend, say
+from zarrbench.figures.variants import by_carriers, disclosed, ring
 from zarrbench.statistics.support import DISTANCE_EDGES, MOST_DRIVERS
 from zarrbench.tables import plain_column
 
@@ -54,9 +55,9 @@ def support_against_r(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
 def slope_against_attribution(variants: pd.DataFrame, ax: Axes) -> pd.DataFrame:
     """Draw eQTL slope against attribution, one point an SNV of a gene, drivers ringed (Fig. 2d).
 
-    The darker, the more people carry it; rings grow with the driver's increment. SNVs of which
-    fewer than `MINIMUM_PEOPLE` with expression carry the rarer allele, since their slope
-    would tell of these few, and those whose slope is undefined, are not drawn.
+    The denser, the more people carry it; rings grow with the driver's increment. SNVs of few
+    carriers (`zarrbench.figures.variants.disclosed`), and those whose slope is undefined, are not
+    drawn.
 
     Parameters
     ----------
@@ -69,83 +70,108 @@ def slope_against_attribution(variants: pd.DataFrame, ax: Axes) -> pd.DataFrame:
         What is drawn: `position`, `effect_allele`, `ism`, `slope`, `carrier_frequency`,
         `is_driver`, `increment`; how many are not in ``attrs["left_out"]``.
     """
-    shown = (
-        (variants["minor_carriers"] >= MINIMUM_PEOPLE)
-        & np.isfinite(variants["slope"])
-        & np.isfinite(variants["ism"])
-    )
     names = ["effect_allele", "ism", "slope", "carrier_frequency", "is_driver", "increment"]
-    table = variants.loc[shown, ["variant_position", *names]]
-    table = table.rename(columns={"variant_position": "position"}).reset_index(drop=True)
-    table.attrs["left_out"] = int((~shown).sum())
+    table = disclosed(variants, ["slope", "ism"], names)
     labelled(ax, "change of the prediction by the effect allele", "slope of expression")
     if table.empty:
         say(ax, "no SNV with a slope and enough carriers")
         return table
     ax.axhline(0, color=NEUTRAL, linewidth=0.8, zorder=0)
     ax.axvline(0, color=NEUTRAL, linewidth=0.8, zorder=0)
-    points = ax.scatter(table["ism"], table["slope"], 14, table["carrier_frequency"],
-                        cmap="Blues", vmin=-0.25, vmax=1, linewidths=0, zorder=2)  # fmt: skip
+    by_carriers(ax, table["ism"], table["slope"], table["carrier_frequency"], 14)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     drivers = table[table["is_driver"]]
-    ax.scatter(drivers["ism"], drivers["slope"], 60 * (1 + 2 * drivers["increment"].clip(0, 1)),
-               facecolors="none", edgecolors=CUT, linewidths=1.2, zorder=3)  # fmt: skip
-    ax.scatter([], [], 30, facecolors="none", edgecolors=CUT, linewidths=1.2,
-               label=f"driver ({len(drivers):,})")  # fmt: skip
-    scale = ax.figure.colorbar(points, ax=ax, fraction=0.04, pad=0.02, aspect=30)
-    scale.ax.set_ylim(0, 1)
-    scale.set_label("share of people who carry it", fontsize=8)
-    scale.ax.tick_params(labelsize=8, length=0)
-    scale.outline.set_visible(False)
+    ring(ax, drivers["ism"], drivers["slope"], drivers["increment"])
     legend(ax)
     return table
 
 
-def driver_distances(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
-    """Draw how far drivers of examined genes lie from the TSS, main drivers in front (Fig. 2f).
+def driver_distances(drivers: xr.Dataset, ax: Axes, zoom: int | None = None) -> pd.DataFrame:
+    """Draw how far drivers lie from the TSS, main drivers in front (Fig. 2f, Supp. Fig. 9).
 
-    Distances are along the forward strand, for genes of either strand. Bins are 1,000 bases wide,
-    or 40 for all of the smaller window of a model.
+    One panel for the compared genes (`group`, METHODS section 15) of either sign of r. Distances
+    are along the forward strand, for genes of either strand. Bins are 1,000 bases wide, or 40 for
+    all of the smaller window of a model.
+
+    Parameters
+    ----------
+    drivers : Dataset
+        Of `zarrbench.attribution_layouts.DRIVERS`.
+    zoom : int, optional
+        Draw drivers up to so many bases from the TSS: 19,999 in the study's Fig. 2f.
 
     Returns
     -------
     pd.DataFrame
-        One row a bar: `start`, `end` (bases from the TSS), `drivers`, `main_drivers`.
+        One row a bar: `group` (1 or -1), `start`, `end` (bases from the TSS, the end exclusive but
+        in the last bar), `drivers`, `main_drivers`.
     """
-    examined = set(plain_column(drivers["gene"].values)[drivers["examined"].values])
-    here = np.isin(plain_column(drivers["driver_gene"].values), list(examined))
-    distance = drivers["distance"].values[here]
-    main = drivers["is_main"].values[here]
-    farthest = int(np.abs(distance).max(initial=1))
-    edges = DISTANCE_EDGES
-    if farthest < 20_000:
-        edges = np.asarray(MaxNLocator(40, integer=True).tick_values(-farthest, farthest))
-    elif farthest > edges[-1]:
-        end = -(-farthest // 1000) * 1000
-        edges = np.arange(-end, end + 1, 1000)
-    bars = pd.DataFrame(
-        {
-            "start": edges[:-1],
-            "end": edges[1:],
-            "drivers": np.histogram(distance, edges)[0],
-            "main_drivers": np.histogram(distance[main], edges)[0],
-        }
+    group = _group_of_drivers(drivers)
+    distance, main = drivers["distance"].values, drivers["is_main"].values
+    within = group != 0
+    if zoom is not None:
+        within &= np.abs(distance) <= zoom
+    edges = _distance_edges(distance[within], zoom)
+    bars = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "group": sign,
+                    "start": edges[:-1],
+                    "end": edges[1:],
+                    "drivers": np.histogram(distance[here], edges)[0],
+                    "main_drivers": np.histogram(distance[here & main], edges)[0],
+                }
+            )
+            for *_, sign in _GROUPS
+            for here in [within & (group == sign)]
+        ],
+        ignore_index=True,
     )
-    labelled(ax, "bases from the TSS, forward strand", "drivers")
-    if not here.any():
-        say(ax, "no examined gene has a driver")
+    if not within.any():
+        say(
+            ax,
+            "no compared gene has a driver" + ("" if zoom is None else f" within {zoom:,} bases"),
+        )
         return bars
-    for name, label, colour in (
-        ("drivers", "driver", NEUTRAL),
-        ("main_drivers", "main driver", RIGHT),
+    panels = stacked(ax, [1, 1], 0.2)
+    for panel, (label, colour, sign) in zip(panels, _GROUPS, strict=True):
+        _draw_distances(panel, bars[bars["group"] == sign], label, colour)
+    panels[0].set_xlabel("")
+    return bars
+
+
+def _draw_distances(ax: Axes, bars: pd.DataFrame, group: str, colour: str) -> None:
+    """Draw the distances of the drivers of a group of genes."""
+    labelled(ax, "bases from the TSS, forward strand", "drivers")
+    for name, label, fill in (
+        ("drivers", f"drivers, {group}", NEUTRAL),
+        ("main_drivers", "main drivers", colour),
     ):
-        ax.bar(bars["start"], bars[name], bars["end"] - bars["start"], align="edge", color=colour,
+        ax.bar(bars["start"], bars[name], bars["end"] - bars["start"], align="edge", color=fill,
                linewidth=0, label=f"{label} ({bars[name].sum():,})", zorder=2)  # fmt: skip
-    ax.axvline(0, color="black", linewidth=0.8, linestyle=(0, (1, 2)), zorder=3)
-    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.axvline(0, color="black", linewidth=0.8, linestyle="--", zorder=3)
+    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     ax.xaxis.set_major_locator(MaxNLocator(6))
     legend(ax)
-    return bars
+
+
+def _group_of_drivers(drivers: xr.Dataset) -> np.ndarray:
+    """Return the `group` of each driver's gene."""
+    of_gene = pd.Series(drivers["group"].values, plain_column(drivers["gene"].values))
+    found = of_gene.reindex(plain_column(drivers["driver_gene"].values), fill_value=0)
+    return found.to_numpy(dtype=int)
+
+
+def _distance_edges(distance: np.ndarray, zoom: int | None) -> np.ndarray:
+    """Return edges of bins that hold all distances: those of the study where they do."""
+    farthest = int(np.abs(distance).max(initial=1))
+    if farthest < 10_000:
+        return np.asarray(MaxNLocator(40, integer=True).tick_values(-farthest, farthest))
+    if zoom is None and farthest <= DISTANCE_EDGES[-1]:
+        return DISTANCE_EDGES
+    end = -(-(zoom or farthest) // 1000) * 1000
+    return np.arange(-end, end + 1, 1000)
 
 
 def drivers_per_gene(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:

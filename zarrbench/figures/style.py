@@ -36,10 +36,10 @@ def labelled(ax: Axes, x_label: str, y_label: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def legend(ax: Axes) -> None:
+def legend(ax: Axes, columns: int = 2) -> None:
     """Put what is drawn above the axes."""
     ax.legend(
-        loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, frameon=False, fontsize=8,
+        loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=columns, frameon=False, fontsize=8,
         handletextpad=0.5, columnspacing=1.2, borderpad=0, labelspacing=0.35,
     )  # fmt: skip
 

@@ -40,7 +40,7 @@ from zarrbench.statistics.attribution_motifs import (
     motif_statistics,
     scan_summary,
 )
-from zarrbench.statistics.sequence_clusters import as_meme, clusters, enrichment, motif
+from zarrbench.statistics.sequence_clusters import Motif, as_meme, clusters, enrichment, motif
 from zarrbench.storage import exists, get, open_dataset, write_dataset, write_text
 from zarrbench.tables import plain_column, write_table
 
@@ -327,8 +327,51 @@ def motif_table(found: xr.Dataset) -> pd.DataFrame:
 
 def headline(workspace: Workspace) -> dict[str, Any]:
     """Return the `summary` of what the stage wrote."""
-    table = pd.read_csv(io.BytesIO(get(workspace.motif_tables[1]) or b""), sep="\t")
-    return summary(open_dataset(workspace.motifs, MOTIFS).load(), table)
+    return summary(open_dataset(workspace.motifs, MOTIFS).load(), cluster_table(workspace))
+
+
+def cluster_table(workspace: Workspace) -> pd.DataFrame:
+    """Return the table `clusters.tsv` that the stage wrote."""
+    table: pd.DataFrame = pd.read_csv(io.BytesIO(get(workspace.motif_tables[1]) or b""), sep="\t")
+    return table
+
+
+def largest_clusters(
+    workspace: Workspace, found: xr.Dataset, base: str = "reference", most: int = 20
+) -> dict[int, Motif]:
+    """Return the motifs of the largest clusters of drivers with an allele, by number.
+
+    Made again from the reference, since files of motifs do not say where the SNV is; clusters
+    without a motif are left out.
+
+    Parameters
+    ----------
+    found : Dataset
+        As `standing_motifs`.
+    base
+        One of `BASES`.
+    most
+        How many clusters are looked at.
+
+    Raises
+    ------
+    RecipeError
+        If the drivers that were clustered are no longer there.
+    """
+    drivers = standing_drivers(workspace)
+    if drivers is None or drivers.attrs["inputs"] != found.attrs["drivers"]:
+        raise RecipeError(
+            f"the drivers {workspace.drivers} are not those that were clustered; run "
+            f"'zarrbench run {workspace.file} --only motifs' first"
+        )
+    of_genes = _drivers_of(drivers, plain_column(found["gene"].values).tolist())
+    codes = _sequences(workspace, of_genes)[BASES.index(base)]
+    labels = found["cluster"].sel(base=base).values
+    made = {
+        n: motif(codes, np.flatnonzero(labels == n))
+        for n in range(min(most, labels.max(initial=-1) + 1))
+    }
+    return {number: one for number, one in made.items() if one is not None}
 
 
 def summary(found: xr.Dataset, clusters_tested: pd.DataFrame) -> dict[str, Any]:

@@ -75,12 +75,42 @@ def window_sd(profile: ArrayLike, window: int = 128) -> NDArray[np.float64]:
     """
     if window < 1:
         raise RecipeError(f"a window must have a base at least, found {window}")
+    return _moments(_side_by_side(profile, window))[1]
+
+
+def in_stretches(profile: ArrayLike, length: int) -> NDArray[np.float64]:
+    """Return the mean of what is known in stretches side by side, shape (..., stretch).
+
+    Parameters
+    ----------
+    profile
+        Shape (..., position).
+    length
+        In bases; the last stretch may be shorter.
+    """
+    return _moments(_side_by_side(profile, length))[0]
+
+
+def sliding(
+    profile: ArrayLike, window: int = 128, step: int = 32
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return first positions, means and standard deviations (divisor n) of sliding windows.
+
+    All of shape (window,), of windows that lie within the profile.
+
+    Parameters
+    ----------
+    profile
+        Shape (position,).
+    window, step
+        In bases.
+    """
     values = np.asarray(profile, np.float64)
-    *ahead, length = values.shape
-    n = -(-length // window)
-    padded = np.full((*ahead, n * window), np.nan)
-    padded[..., :length] = values
-    return _moments(padded.reshape(*ahead, n, window))[1]
+    starts = np.arange(0, max(values.size - window + 1, 0), step)
+    if not starts.size:
+        return starts, np.zeros(0), np.zeros(0)
+    mean, sd = _moments(np.lib.stride_tricks.sliding_window_view(values, window)[starts])
+    return starts, mean, sd
 
 
 def profile_groups(windows: ArrayLike, n_groups: int) -> NDArray[np.int64]:
@@ -141,6 +171,16 @@ def group_means(values: ArrayLike, groups: ArrayLike) -> NDArray[np.float64]:
         members = np.moveaxis(rows[group == number], 0, -1)
         means[number] = _moments(members)[0]
     return means
+
+
+def _side_by_side(profile: ArrayLike, window: int) -> NDArray[np.float64]:
+    """Return a profile in windows, shape (..., window, position); NaN after its end."""
+    values = np.asarray(profile, np.float64)
+    *ahead, length = values.shape
+    n = -(-length // window)
+    padded = np.full((*ahead, n * window), np.nan)
+    padded[..., :length] = values
+    return padded.reshape(*ahead, n, window)
 
 
 def _moments(values: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
