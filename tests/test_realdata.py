@@ -1,12 +1,14 @@
 """The real cohort, VCF to report, with the real network; against independent numbers."""
 
 import functools
+import gzip
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pysam
@@ -295,6 +297,47 @@ def test_drivers_of_wrong_genes_are_wrong(results: Path) -> None:
     assert set(motifs.gene_id) == set(main.gene_id)
     sensitivity = pd.read_csv(results / "sensitivity.tsv", sep="\t").set_index("choice")
     assert sensitivity.pearson_r["ensemble"] > 0.95
+
+
+def test_exports(results: Path, realdata: Path, tmp_path: Path, bcftools: str) -> None:
+    """VCF against FASTA and attributions, AnnData against the statistics; nobody is named."""
+
+    def export(form: str, name: str) -> Path:
+        command = [sys.executable, "-m", "zarrbench", "export", form, "geuvadis_chr22",
+                   str(tmp_path / name), "--sources", str(realdata),
+                   "--data", str(results.parent)]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return tmp_path / name
+
+    variants, fasta = export("vcf", "x.vcf.gz"), tmp_path / "chr22.fa.gz"
+    for path in (realdata / "reference").glob("*.hg19.fa.gz*"):  # bcftools wants the index beside
+        (tmp_path / path.name.replace("chr22_1-22000000.hg19", "chr22")).symlink_to(path)
+    norm = [bcftools, "norm", "--check-ref", "e", "-f", str(fasta), str(variants)]
+    checked = subprocess.run(norm, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr.count("\n")) == (0, 1), checked.stderr
+    known = pd.read_parquet(results / "concordance.parquet")
+    with pysam.VariantFile(str(variants)) as file:
+        found = {(r.pos, r.alts[0], g): v for r in file
+                 for g, v in zip(r.info["ZB_GENE"], r.info["ZB_ISM"], strict=True)}  # fmt: skip
+    keys = zip(known.variant_position, known.effect_allele, known.gene_id, strict=True)
+    np.testing.assert_allclose([found.pop(key) for key in keys], known.ism, rtol=1e-6, atol=1e-12)
+    assert not found
+    cube = anndata.read_h5ad(export("anndata", "x.h5ad"))
+    x, y = cube.X - cube.X.mean(axis=0), cube.layers["observed"]
+    y = y - y.mean(axis=0)
+    norm_of = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose((x * y).sum(axis=0) / norm_of, cube.var["r"], rtol=1e-6)
+    tables = export("tables", "tables")
+    described = json.loads((tables / "tables.json").read_text())["tables"]
+    assert len(described) > 20
+    genes = pd.read_csv(tables / "genes.tsv", sep="\t").set_index("gene_id")
+    assert genes.r.equals(cube.var["r"].rename_axis("gene_id").rename("r"))
+    people = pd.read_csv(results / "samples.tsv", sep="\t").individual
+    for path in [*tables.iterdir(), variants]:
+        text = path.read_bytes() if path != variants else gzip.decompress(path.read_bytes())
+        assert not any(person.encode() in text for person in people), path
 
 
 def test_r_across_genes(results: Path, realdata: Path) -> None:

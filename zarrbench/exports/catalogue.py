@@ -10,11 +10,41 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from zarrbench.attribution_layouts import ATTRIBUTIONS, DRIVERS, MOTIFS, SENSITIVITY
 from zarrbench.exports import meanings, rows
 from zarrbench.exports.rows import Rows
+from zarrbench.layouts import (
+    EQTL,
+    EXPRESSION,
+    GENE_STATISTICS,
+    GENE_TABLE,
+    GENOTYPE_QUALITY,
+    POPULATION,
+    PREDICTIONS,
+    PREDIXCAN,
+    TRACK_WEIGHTS,
+    Layout,
+)
 from zarrbench.remote import Place
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import exists
+
+#: by stage, what its store holds
+LAYOUTS: Mapping[str, Layout] = {
+    "genotype_quality": GENOTYPE_QUALITY,
+    "expression": EXPRESSION,
+    "predict": PREDICTIONS,
+    "statistics": GENE_STATISTICS,
+    "attributions": ATTRIBUTIONS,
+    "drivers": DRIVERS,
+    "motifs": MOTIFS,
+    "population": POPULATION,
+    "track_weights": TRACK_WEIGHTS,
+    "eqtl": EQTL,
+    "predixcan": PREDIXCAN,
+    "gene_table": GENE_TABLE,
+    "sensitivity": SENSITIVITY,
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +86,9 @@ class OfStore(Table):
     prepared: Callable[[xr.Dataset], xr.Dataset] = _as_it_is
 
     def read(self, workspace: Workspace, found: xr.Dataset) -> Rows | None:
-        return rows.of_dataset(self.prepared(found), self.dims, self.also)
+        return rows.of_dataset(
+            self.prepared(found), self.dims, self.also, tuple(LAYOUTS[self.stage].variables)
+        )
 
 
 @dataclass(frozen=True)
@@ -128,6 +160,7 @@ TABLES: Mapping[str, Table] = {
         file=lambda workspace: workspace.left_out,
         meanings=meanings.LEFT_OUT_COLUMNS,
     ),
+    "tracks": OfStore("predict", "a chosen track", dims=("track",)),
     "reference_predictions": OfStore(
         "predict", "a gene and chosen track", dims=("gene", "track")
     ),
@@ -140,7 +173,7 @@ TABLES: Mapping[str, Table] = {
     ),
     "attribution_genes": OfStore("attributions", "a gene", dims=("gene",)),
     "attribution_references": OfStore(
-        "attributions", "a gene and track", dims=("gene", "track")
+        "attributions", "a gene and track", dims=("gene", "track"), also=("track_description",)
     ),
     "gradient_profiles": OfStore(
         "attributions",
@@ -185,7 +218,12 @@ TABLES: Mapping[str, Table] = {
         kinds=meanings.CLUSTER_KINDS,
     ),
     "cluster_members": OfStore("motifs", "a driver and allele", dims=("base", "driver")),
-    "population": OfStore("population", "a subset of genes and track", dims=("subset", "track")),
+    "population": OfStore(
+        "population",
+        "a subset of genes and track",
+        dims=("subset", "track"),
+        also=("track_description",),
+    ),
     "population_genes": OfStore(
         "population", "a gene and track", dims=("gene", "track"), also=("mean_observed",)
     ),
@@ -265,6 +303,7 @@ TABLES: Mapping[str, Table] = {
 
 #: variables of stores that no table has, with the reason
 NOT_IN_TABLES: Mapping[str, str] = {
+    "bin": "bins of a model's output are in predictions.zarr alone",
     "output": "bins of a model's output are in predictions.zarr alone",
     "reference_output": "bins of a model's output are in predictions.zarr alone",
 }

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import zarr
 from zarrbench import progress
 from zarrbench.errors import RecipeError
 from zarrbench.exports.destinations import check_destination
-from zarrbench.exports.recipe import described
+from zarrbench.exports.facts import described
 from zarrbench.expression.samples import observed
 from zarrbench.layouts import GENE_STATISTICS
 from zarrbench.parameters import Statistics
@@ -63,14 +63,15 @@ def export_anndata(
 
 def _is_ours(path: Path) -> bool:
     """Whether an AnnData file or folder is there that this export wrote."""
-    import h5py
+    import anndata
 
     try:
         if path.is_dir():
             with quiet_zarr():
-                return _OURS in zarr.open_group(path, mode="r").get("uns", ())
-        with h5py.File(path) as file:
-            return _OURS in file.get("uns", ())
+                return _OURS in zarr.open_group(path, mode="r")["uns"]
+        found = anndata.read_h5ad(path, backed="r")
+        found.file.close()
+        return _OURS in found.uns
     except Exception:  # whatever it is, nothing says that it is ours
         return False
 
@@ -120,72 +121,86 @@ def cube_anndata(workspace: Workspace, tracks: Sequence[str] = ()) -> "AnnData":
     names = [str(one["track"].item()) for one in chosen]
     if len(set(names)) < len(names):
         raise RecipeError(f"a track is named twice: {', '.join(names)}; name it once")
+    keys = [name.replace("%", "%25").replace("/", "%2F") for name in names]
     people = [str(person) for person in cube["individual"].values]
     measured = observed(workspace.expression, workspace.join).reset_coords(drop=True)
-    shape = (len(people), len(genes))
-    layers: dict[str, np.ndarray] = {}
-    meanings: dict[str, str] = {}
-    for track, name in zip(chosen, names, strict=True):
-        key = name.replace("%", "%25").replace("/", "%2F")
-        described_as = f"{name} {track['track_description'].item()}".strip()
-        layers[key] = np.empty(shape)
-        meanings[key] = f"prediction, {parameters.haplotypes} of both haplotypes: {described_as}"
-        for haplotype in (0, 1):
-            of_one = f"{key}_haplotype_{haplotype}"
-            layers[of_one] = np.empty(shape, track["prediction"].dtype)
-            meanings[of_one] = f"prediction, haplotype {haplotype} of the call: {described_as}"
-    layers["observed"] = np.empty(shape)
-    meanings["observed"] = "expression that predictions are compared with; NaN if there is none"
-    if len(layers) < 3 * len(chosen) + 1:
+    measured = measured.reindex(individual=people)
+    layers = {"observed": np.empty((len(people), len(genes)))}
+    for key, track in zip(keys, chosen, strict=True):
+        layers[key] = np.empty_like(layers["observed"])
+        for of_one in _haplotypes(key):
+            layers[of_one] = np.empty_like(layers["observed"], track["prediction"].dtype)
+    if len(layers) < 3 * len(keys) + 1:
         raise RecipeError(f"the tracks {', '.join(names)} give layers of one name; export one each")
-    keys = [key for key in layers if key != "observed"][::3]
     with progress.bar(total=len(genes), label="anndata", unit="genes") as bar:
         for start in range(0, len(genes), _GENES):
             rows = slice(start, start + _GENES)
-            for track, key in zip(chosen, keys, strict=True):
+            for key, track in zip(keys, chosen, strict=True):
                 part = track["prediction"].isel(gene=rows).load()
-                both = part.transpose("haplotype", "individual", "gene")
-                combined = combine_haplotypes(part, parameters.haplotypes)
-                layers[key][:, rows] = combined.transpose("individual", "gene").values
-                for haplotype in (0, 1):
-                    layers[f"{key}_haplotype_{haplotype}"][:, rows] = both.values[haplotype]
-            values = measured.reindex(gene=genes[rows], individual=people)
-            layers["observed"][:, rows] = values.transpose("individual", "gene").values
+                part = part.transpose("haplotype", "individual", "gene")
+                layers[key][:, rows] = combine_haplotypes(part, parameters.haplotypes).values
+                for of_one, values in zip(_haplotypes(key), part.values, strict=True):
+                    layers[of_one][:, rows] = values
+            part = measured.reindex(gene=genes[rows]).transpose("individual", "gene")
+            layers["observed"][:, rows] = part.values
             bar.update(len(genes[rows]))
-    facts = described(workspace)
+    with_sample = np.isin(people, list(workspace.join.individuals))
+    index = pd.Index(people, dtype=object, name="individual")
     return AnnData(
         X=layers[keys[0]],
-        obs=pd.DataFrame(
-            {"has_expression": np.isin(people, [str(p) for p in measured["individual"].values])},
-            index=pd.Index(people, name="individual"),
-        ),
+        obs=pd.DataFrame({"has_expression": with_sample}, index),
         var=_genes(statistics),
         layers=layers,
         uns={
             _OURS: {
-                **{name: value for name, value in facts.items() if isinstance(value, str)},
-                "about": "individuals are those of the genotypes, by their ids: local data",
-                "coordinates": "tss is 1-based",
-                "statistic": str(statistics.attrs["statistic"]),
+                **_facts(workspace, statistics),
                 "X": keys[0],
-                "units": facts["units"],
-                "layers": meanings,
-                "var": {
-                    name: GENE_STATISTICS.variables[name].meaning
-                    for name in _genes(statistics).columns
-                },
-                "statistics": json.dumps(facts["statistics"]),
-                "recipe": str(read_attributes(workspace.cube)["recipe"]),
+                "layers": _meanings(keys, chosen, parameters.haplotypes),
             }
         },
     )
+
+
+def _haplotypes(key: str) -> tuple[str, str]:
+    """Return the names of the layers of single haplotypes of a track."""
+    return f"{key}_haplotype_0", f"{key}_haplotype_1"
+
+
+def _meanings(keys: Sequence[str], tracks: Sequence[xr.Dataset], how: str) -> dict[str, str]:
+    """Return what each layer is."""
+    found = {"observed": "expression that predictions are compared with; NaN if there is none"}
+    for key, track in zip(keys, tracks, strict=True):
+        name = f"{track['track'].item()} {track['track_description'].item()}".strip()
+        found[key] = f"prediction, {how} of both haplotypes: {name}"
+        for haplotype, of_one in enumerate(_haplotypes(key)):
+            found[of_one] = f"prediction, haplotype {haplotype} of the call: {name}"
+    return found
+
+
+def _facts(workspace: Workspace, statistics: xr.Dataset) -> dict[str, Any]:
+    """Return texts on what was run and on the columns of `var`."""
+    facts = described(workspace)
+    return {
+        **{name: value for name, value in facts.items() if isinstance(value, str)},
+        "about": "individuals are those of the genotypes, by their ids: local data",
+        "coordinates": "tss is 1-based",
+        "units": facts["units"],
+        "statistic": str(statistics.attrs["statistic"]),
+        "statistics": json.dumps(facts["statistics"]),
+        "recipe": str(read_attributes(workspace.cube)["recipe"]),
+        "var": {
+            name: GENE_STATISTICS.variables[name].meaning for name in map(str, _genes(statistics))
+        },
+    }
 
 
 def _genes(statistics: xr.Dataset) -> pd.DataFrame:
     """Return all that is known of each gene, where it lies first."""
     names = [name for name in GENE_STATISTICS.variables if name in statistics]
     of_gene = [name for name in names if statistics[name].dims == ("gene",) and name != "gene"]
-    index = pd.Index(statistics["gene"].values.astype(object), name="gene_id")
+    columns = {name: plain_column(statistics[name].values) for name in of_gene}
+    index = pd.Index(statistics["gene"].values.astype(object), dtype=object, name="gene_id")
+    # Texts as objects: anndata does not write the strings of pandas 3.
     return pd.DataFrame(
-        {name: plain_column(statistics[name].values) for name in of_gene}, index=index
+        {name: pd.Series(v, index, dtype=v.dtype) for name, v in columns.items()}, index
     )

@@ -25,7 +25,7 @@ def check_destination(
     ------
     StorageError
     """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if not path.exists():
         return
     if not is_ours(path):
         raise StorageError(

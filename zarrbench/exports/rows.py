@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 
-from zarrbench.layouts import GENE_COORDINATES
 from zarrbench.remote import Place, reading
 from zarrbench.storage import get
 from zarrbench.tables import plain_column
@@ -53,12 +52,16 @@ class Rows:
 
 
 def of_dataset(
-    found: xr.Dataset, dims: Sequence[str], also: Sequence[str] = (), rows: int = ROWS
+    found: xr.Dataset,
+    dims: Sequence[str],
+    also: Sequence[str] = (),
+    order: Sequence[str] = (),
+    rows: int = ROWS,
 ) -> Rows | None:
     """Return the variables over exactly these dims in long form; None if there are none.
 
     One row for each combination of their labels, the last dim fastest; those labels come first
-    (`gene` as `gene_id`), then the variables in the order of the dataset.
+    (`gene` as `gene_id`), then `also`, then the variables.
 
     Parameters
     ----------
@@ -67,6 +70,8 @@ def of_dataset(
     dims : sequence of str
     also : sequence of str
         Variables over some of these dims, repeated along the others.
+    order : sequence of str
+        The order of the variables; those that it lacks come last.
     rows : int
         Of a block, at most, if one label of the first dim gives no more.
     """
@@ -78,7 +83,8 @@ def of_dataset(
     ]
     if not keys or (not values and len(dims) > 1):
         return None
-    names = [*keys, *also, *sorted(values, key=_gene_first)]
+    place = {name: number for number, name in enumerate(order)}
+    names = [*keys, *also, *sorted(values, key=lambda name: place.get(name, len(place)))]
     schema = pa.schema([_field(found, name) for name in names])
 
     def blocks() -> Iterator[pd.DataFrame]:
@@ -89,12 +95,6 @@ def of_dataset(
             yield _long(part, dims, names)
 
     return Rows(schema, blocks())
-
-
-def _gene_first(name: str) -> int:
-    """Return the place of a column: where the gene lies comes before what was found of it."""
-    known = [*GENE_COORDINATES]
-    return known.index(name) if name in known else len(known)
 
 
 def _field(found: xr.Dataset, name: str) -> pa.Field:

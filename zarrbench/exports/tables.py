@@ -15,7 +15,7 @@ from zarrbench import progress
 from zarrbench.errors import RecipeError
 from zarrbench.exports.catalogue import NOT_IN_TABLES, TABLES, Table
 from zarrbench.exports.destinations import check_destination
-from zarrbench.exports.recipe import described
+from zarrbench.exports.facts import described
 from zarrbench.exports.rows import Rows
 from zarrbench.parameters import Statistics
 from zarrbench.predictions.cube import sel_track
@@ -77,7 +77,7 @@ def export_tables(
     -------
     dict
         ``tables.json``: `tables` by name with `file`, `rows`, what one is, and `columns`;
-        `not_written` by name with the reason.
+        `not_written` by name with the reason, of those asked for.
 
     Raises
     ------
@@ -89,10 +89,11 @@ def export_tables(
     for name in names:
         if name not in TABLES:
             raise RecipeError(f"there is no table {name!r}{nearest(name, TABLES)}")
-    check_destination(folder, overwrite, _is_ours, "folder")
-    stages = {table.stage: None for table in TABLES.values()}
-    found: dict[str, xr.Dataset | str] = {stage: standing(workspace, stage) for stage in stages}
-    predicted = found["predict"]
+    if not (folder.is_dir() and not any(folder.iterdir())):
+        check_destination(folder, overwrite, _is_ours, "folder")
+    asked = {name: table for name, table in TABLES.items() if name in (names or TABLES)}
+    found = {stage: standing(workspace, stage) for stage in {t.stage for t in asked.values()}}
+    predicted = found.get("predict")
     if isinstance(predicted, xr.Dataset):
         found["predict"] = _of_tracks(workspace, predicted, tracks)
     written: dict[str, Any] = {}
@@ -102,8 +103,9 @@ def export_tables(
         progress.bar(total=None, label="tables", unit="rows", scaled=True) as bar,
     ):
         temporary.mkdir()
-        for name, table in TABLES.items():
-            rows = _rows(workspace, name, table, found[table.stage], names, individuals)
+        for name, table in asked.items():
+            named = name in names
+            rows = _rows(workspace, table, found[table.stage], named, individuals)
             if isinstance(rows, str):
                 not_written[name] = rows
                 continue
@@ -140,21 +142,18 @@ def _of_tracks(workspace: Workspace, cube: xr.Dataset, tracks: Sequence[str]) ->
 
 def _rows(
     workspace: Workspace,
-    name: str,
     table: Table,
     found: xr.Dataset | str,
-    names: Sequence[str],
+    named: bool,
     individuals: bool,
 ) -> Rows | str:
     """Return the rows of a table, or why it is not written."""
-    if names and name not in names:
-        return "it was not asked for"
     if isinstance(found, str):
         return found
     if table.people and not individuals:
         return "it is of single people: add --individuals"
-    if table.asked and name not in names:
-        return f"it is very long: ask for it with --table {name}"
+    if table.asked and not named:
+        return "it is very long: ask for it with --table"
     rows = table.read(workspace, found)
     return f"the stage {table.stage!r} was not asked for it" if rows is None else rows
 

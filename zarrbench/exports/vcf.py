@@ -21,7 +21,7 @@ import zarrbench
 from zarrbench import progress
 from zarrbench.errors import RecipeError, StoreLayoutError
 from zarrbench.exports.destinations import check_destination
-from zarrbench.exports.recipe import described
+from zarrbench.exports.facts import described
 from zarrbench.figures.disclosure import MINIMUM_PEOPLE
 from zarrbench.remote import Place, reading
 from zarrbench.stages.standing import standing
@@ -67,7 +67,8 @@ FIELDS = (
     Field("ZB_SLOPE", "slope", "Float", "Units of expression per copy of ALT", measured=True),
     Field("ZB_SE", "se", "Float", "Standard error of ZB_SLOPE", measured=True),
     Field("ZB_SUPPORT", "support", "Integer",
-          "1 if ZB_ISM and ZB_SLOPE have one sign, -1 if two, 0 if one is 0", measured=True),
+          "1 if ZB_ISM and ZB_SLOPE have one sign, -1 if two, 0 if one is 0 or not defined",
+          measured=True),
     Field("ZB_DRIVER", "is_driver", "Integer", "1 if the SNV is a forward driver of the gene"),
     Field("ZB_MAIN", "is_main", "Integer", "1 if it is the driver with the largest increment"),
     Field("ZB_INC", "increment", "Float",
@@ -77,10 +78,7 @@ FIELDS = (
           "Share of ALT among the alleles called of everybody sequenced", "A", measured=True),
 )  # fmt: skip
 _SITE = ("variant_position", "other_allele", "effect_allele")
-_COLUMNS = (
-    "contig", *_SITE, "minor_carriers",
-    *(field.column for field in FIELDS),
-)  # fmt: skip
+_COLUMNS = ("contig", *_SITE, "minor_carriers", *(field.column for field in FIELDS))
 
 
 def export_vcf(workspace: Workspace, path: Path, *, overwrite: bool = False) -> dict[str, int]:
@@ -124,16 +122,15 @@ def export_vcf(workspace: Workspace, path: Path, *, overwrite: bool = False) -> 
     long = max(lengths.values()) > _TABIX_END
     index = path.with_name(f"{path.name}.{'csi' if long else 'tbi'}")
     counts = dict.fromkeys(("records", "gene_snv_pairs", "without_alternative"), 0)
-    for old in ("tbi", "csi"):  # it would pass for that of the new file
-        path.with_name(f"{path.name}.{old}").unlink(missing_ok=True)
     with published(index) as beside, published(path) as temporary:
         with (
             pysam.BGZFile(str(temporary), "wb") as file,
-            progress.bar(total=len(lengths), label="vcf", unit="contigs") as bar,
+            progress.bar(total=found.sizes["gene"], label="vcf", unit="genes") as bar,
         ):
             for line in header(workspace, found, lengths):
                 file.write(f"{line}\n".encode())
-            for contig in lengths:
+            having = set(map(str, found["contig"].values))
+            for contig in filter(having.__contains__, lengths):
                 table = snvs_of(workspace.concordance, contig)
                 known = table[table["effect_allele"].isin(list("ACGT"))]
                 counts["without_alternative"] += len(table) - len(known)
@@ -141,10 +138,12 @@ def export_vcf(workspace: Workspace, path: Path, *, overwrite: bool = False) -> 
                 for line in records(known):
                     file.write(f"{line}\n".encode())
                     counts["records"] += 1
-                bar.update(1)
+                bar.update(table["gene_id"].nunique())
         pysam.tabix_index(
             str(temporary), preset="vcf", index=str(beside), csi=long, keep_original=True
         )
+        for old in ("tbi", "csi"):  # it would pass for that of the new file
+            path.with_name(f"{path.name}.{old}").unlink(missing_ok=True)
     return counts
 
 
@@ -213,7 +212,9 @@ def records(table: pd.DataFrame) -> Iterator[str]:
         info = []
         for field in FIELDS:
             of_genes = [texts[field.key][row] for row in rows]
-            info.append(f"{field.key}={','.join(of_genes) if field.number == '.' else of_genes[0]}")
+            if field.number == "A":  # hidden only if too few are known to carry it at all
+                of_genes = [next((text for text in of_genes if text != "."), ".")]
+            info.append(f"{field.key}={','.join(of_genes)}")
         yield f"{contig}\t{position}\t.\t{ref}\t{alt}\t.\t.\t{';'.join(info)}"
 
 

@@ -21,7 +21,7 @@ def described(workspace: Workspace) -> dict[str, Any]:
         "description": recipe.description,
         "model": spec.name,
         "units": {
-            "prediction, ism, gradient": f"readout of the model: {_readout(workspace)}",
+            "prediction, ism, gradient": f"readout of the model ({_readout(workspace)})",
             "expression, observed": _unit(workspace),
             "slope": "units of expression per copy of the effect allele",
         },
@@ -30,8 +30,16 @@ def described(workspace: Workspace) -> dict[str, Any]:
 
 
 def _readout(workspace: Workspace) -> str:
-    readout = plain(workspace.recipe.stage(Predict).readout)
-    return ", ".join(f"{name} {value}" for name, value in readout.items())
+    predict = workspace.recipe.stages.get("predict")
+    if not isinstance(predict, Predict):
+        return "nothing is predicted"
+    readout = predict.readout
+    parts: list[str] = [readout.kind]
+    if readout.bins is not None:
+        parts.append(f"bins {', '.join(map(str, readout.bins))} from 0")
+    if "log" in readout.kind:
+        parts.append(f"logarithm to base {readout.log_base}, pseudocount {readout.pseudocount:g}")
+    return "; ".join(parts)
 
 
 def _unit(workspace: Workspace) -> str:
