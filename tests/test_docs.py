@@ -1,6 +1,6 @@
 """The guide is true: its code runs, its YAML is accepted, its notebooks run, and it builds.
 
-A page is run from top to bottom in a copy of a finished small run: Python in one namespace, shell
+A page is run from top to bottom in a copy of the finished demo: Python in one namespace, shell
 by bash, and a block with a file's name as caption becomes that file. What cannot be run here says
 so in its caption, to readers as well.
 """
@@ -40,7 +40,6 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 NOT_RUN = "Not run by our tests"
-GENES = 12  # of the simulated ones: right, wrong and without effect, and enough for every page
 
 FENCE = re.compile(r"^(`{3,}|:{3,})(?!`)(.*)\n((?:.*\n)*?)\1$", re.MULTILINE)
 CAPTION = re.compile(r"^:caption: *(.*)\n")
@@ -134,9 +133,9 @@ def own_model(path: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a few genes of the demo have been run; shared, so that nobody writes."""
+    """A folder in which the demo has been run; shared, so that nobody writes there."""
     folder = tmp_path_factory.mktemp("guide")
-    command = [sys.executable, "-m", "zarrbench", "run", "synthetic", "--limit-genes", str(GENES)]
+    command = [sys.executable, "-m", "zarrbench", "run", "synthetic"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder
