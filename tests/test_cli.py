@@ -172,9 +172,17 @@ def test_released_tables_that_were_changed_end_with_a_code_of_their_own(
     published: Path, tmp_path: Path
 ) -> None:
     command = ["reproduce", "published", "--tables"]
-    shown = CliRunner().invoke(cli.main, [*command, str(published)])
+    figures = ["--figures", str(tmp_path / "new" / "figures")]
+    shown = CliRunner().invoke(cli.main, [*command, str(published), *figures])
     assert shown.exit_code == 0
     assert "significant genes (Fig. 2a)" in shown.stdout
+    assert f"{figures[1]}: fig_2a, fig_2c" in shown.stderr
+    kinds = {path.suffix for path in Path(figures[1]).glob("fig_2a.*")}
+    assert kinds == {".svg", ".pdf", ".tsv"}
+    in_the_way = ["--figures", figures[1] + "/fig_2a.svg"]
+    refused = CliRunner().invoke(cli.main, [*command, str(published), *in_the_way])
+    assert refused.exit_code == 2
+    assert "fig_2a.svg' is a file" in refused.stderr
     folder = tmp_path / "tables"
     shutil.copytree(published, folder, copy_function=shutil.copyfile)
     folder.chmod(0o755)

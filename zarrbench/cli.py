@@ -172,6 +172,32 @@ def report(pipeline: str, sources: Path | None, data: "Place") -> None:
 
 @main.command()
 @PIPELINE
+@SOURCES
+@DATA
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port of 127.0.0.1; 0 takes a free one.",
+)
+@command
+def explore(pipeline: str, sources: Path | None, data: "Place", port: int) -> None:
+    """Serve the report of PIPELINE to your browser, every gene read from the stores.
+
+    Only this machine can reach it, and only with the URL that is printed. Ctrl-C ends it.
+    """
+    from zarrbench.stages.explore import explore as serve
+
+    def announce(text: str) -> None:
+        click.echo(text)
+        say("open this URL in a browser; Ctrl-C ends it")
+
+    serve(_workspace(pipeline, data, sources), port, announce)
+
+
+@main.command()
+@PIPELINE
 @click.argument("gene")
 @click.argument("variants", nargs=-1, required=True, metavar="CONTIG:POSITION:REF:ALT...")
 @SOURCES
@@ -342,13 +368,22 @@ def reproduce() -> None:
 @reproduce.command(name="published")
 @click.option("--tables", required=True, help="Folder of the study's released tables.",
               type=click.Path(file_okay=False, exists=True, path_type=Path))  # fmt: skip
+@click.option("--figures", metavar="FOLDER", help="Also draw figures of the study into FOLDER.",
+              type=click.Path(file_okay=False, path_type=Path))  # fmt: skip
 @JSON
 @command
-def reproduce_published(tables: Path, as_json: bool) -> None:
+def reproduce_published(tables: Path, figures: Path | None, as_json: bool) -> None:
     """Judge each printed number; exit code 4 if a verdict is not that of the untouched tables."""
     from zarrbench.reproduction import verdicts
+    from zarrbench.reproduction.tables import read_published
 
-    rows = verdicts.reproduce(tables)
+    published = read_published(tables)
+    rows = verdicts.reproduce(published)
+    if figures is not None:
+        from zarrbench.reproduction.figures import write_published_figures
+
+        names = write_published_figures(published, figures)
+        say(f"figures in {figures}: {', '.join(names)}")
     click.echo(verdicts.as_json(rows) if as_json else verdicts.as_table(rows))
     verdicts.refuse_changed(rows)
 

@@ -46,6 +46,7 @@ _REASONS = {
     errno.EPERM: "permission is denied",
     errno.EIO: "the device reported an input/output error",
     errno.ENOTDIR: "a file stands where a folder must be",
+    errno.EISDIR: "a folder stands where a file must be",
     errno.EEXIST: "a file stands where a folder must be",
     errno.ENAMETOOLONG: "the name is too long",
 }

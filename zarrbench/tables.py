@@ -1,5 +1,6 @@
 """Tables as people read them: genes by one null statistic, and how they are written."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def plain_column(values: np.ndarray) -> np.ndarray:
     return values.astype(object) if values.dtype.kind in "UT" else values
 
 
-def _columns(statistics: xr.Dataset, names: tuple[str, ...]) -> pd.DataFrame:
+def gene_columns(statistics: xr.Dataset, names: Sequence[str]) -> pd.DataFrame:
     """Return variables as columns; `gene_id` is the `gene` index, the statistic the chosen one."""
     sources = ["gene" if name == "gene_id" else name for name in names]
     chosen = statistics[[*sources, "statistic"]].sel(statistic=statistics.attrs["statistic"])
@@ -53,7 +54,7 @@ def gene_table(statistics: xr.Dataset) -> pd.DataFrame:
         The columns `GENE_COLUMNS`, unrounded. `tss` is 1-based. `null_t`, `null_p`, `null_q` and
         `significant` are those of the null statistic that ``statistics.attrs["statistic"]`` names.
     """
-    return _columns(statistics, GENE_COLUMNS)
+    return gene_columns(statistics, GENE_COLUMNS)
 
 
 def write_gene_table(statistics: xr.Dataset, path: Place) -> None:
@@ -91,7 +92,7 @@ def planted_table(statistics: xr.Dataset) -> pd.DataFrame | None:
     if "planted_sign" not in statistics or "recovered" not in statistics:
         return None
     names = ("gene_id", "gene_name", "planted_sign", "found_sign", "r", "recovered")
-    columns = _columns(statistics, names)
+    columns = gene_columns(statistics, names)
     for kind in ("planted", "found"):
         columns[kind] = [_EFFECTS[int(sign)] for sign in columns[f"{kind}_sign"]]
     return columns[["gene_id", "gene_name", "planted", "found", "r", "recovered"]]

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -27,3 +29,33 @@ def test_one_person_far_away_neither_shows_nor_coarsens_the_grid():
     counts, x_edges, _ = disclosure.people_in_cells(np.append(x, 1000.0), np.append(y, 0.0))
     assert x_edges.max() < 10
     assert min(counts.shape) >= 4
+
+
+@pytest.mark.parametrize("n", [5, 8, 30, 100, 358, 2000])
+@pytest.mark.parametrize("scale", [0.0, 3.0, 200.0])
+def test_bins_hide_fewer_than_five_people_and_count_the_rest(n, scale):
+    values = np.random.default_rng(n).normal(500, scale, n).astype(int)
+    counts, edges = disclosure.people_in_bins(values)
+    assert ((counts == 0) | (counts >= disclosure.MINIMUM_PEOPLE)).all()
+    assert len(counts) <= 41
+    if n >= 30 or scale == 0:
+        assert counts.sum() >= 0.7 * n
+    if counts.size:
+        assert counts[[0, -1]].all()
+        expected = [((values >= a) & (values < b)).sum() for a, b in itertools.pairwise(edges)]
+        np.testing.assert_array_equal(counts, np.where(np.array(expected) < 5, 0, expected))
+        assert (edges == edges.astype(int)).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 4])
+def test_fewer_than_five_people_have_no_bin(n):
+    counts, edges = disclosure.people_in_bins(np.arange(n))
+    assert len(counts) == 0
+    assert len(edges) == 1
+
+
+def test_the_bin_of_the_most_extreme_person_is_not_shown():
+    values = np.append(np.random.default_rng(0).integers(100, 200, 300), 777)
+    counts, edges = disclosure.people_in_bins(values)
+    assert edges[-1] <= 220
+    assert counts.sum() <= 300

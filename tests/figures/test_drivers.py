@@ -284,6 +284,21 @@ def test_numbers_of_drivers():
     np.testing.assert_allclose(found["r > 0"][:, :2].sum(axis=1), table.drivers + 0.45)
     assert labels(ax) == ["r > 0 (4)", "r < 0 (3)"]
     assert ax.get_xlim()[1] >= 21.45
+    _, shares = ax.figure.axes
+    for line, name, sign in zip(shares.lines, ("positive", "negative"), (1, -1), strict=True):
+        of_sign = [numbers[i] for i in range(8) if examined[i] and np.sign(r[i]) == sign]
+        expected = [np.mean([min(n, 21) <= most for n in of_sign]) for most in range(22)]
+        np.testing.assert_allclose(table[f"cumulative_{name}"], expected)
+        np.testing.assert_array_equal(line.get_xydata(), table[["drivers", f"cumulative_{name}"]])
+        assert line.get_color() == (style.RIGHT if sign > 0 else style.WRONG)
+
+
+def test_cumulative_numbers_of_drivers_of_genes_of_one_sign():
+    drivers = made_drivers([0.5, 0.6], drivers=[(0, 0, False)])
+    table, ax, _ = drawn(driver_figures.drivers_per_gene, drivers)
+    assert table.cumulative_positive.tolist()[:3] == [0.5, 1.0, 1.0]
+    assert table.cumulative_negative.isna().all()
+    assert len(ax.figure.axes[1].lines) == 1
 
 
 # --- nothing, and names

@@ -59,3 +59,6 @@ def test_a_file_in_the_way_is_refused(tmp_path):
     with pytest.raises(StorageError, match="a file stands where a folder must be"):
         write_figure(tmp_path / "figures", "it", *drawn(dots, TABLE))
     assert (tmp_path / "figures").read_text() == "mine"
+    (tmp_path / "it.pdf").mkdir()
+    with pytest.raises(StorageError, match=r"it\.pdf: a folder stands where a file must be"):
+        write_figure(tmp_path, "it", *drawn(dots, TABLE))

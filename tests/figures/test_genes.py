@@ -1,3 +1,4 @@
+import itertools
 import re
 import warnings
 from pathlib import Path
@@ -66,22 +67,41 @@ def points(ax) -> int:
 def test_r_against_p_draws_each_gene_with_a_defined_r():
     r = [0.6, np.nan, -0.5, 0.1, 0.0]
     statistics = made_statistics(r, p=[1e-8, 1.0, 1e-4, 0.2, 1.0], q=[1e-7, 1, 2e-4, 0.4, 1])
-    table, ax, svg = drawn(genes.r_against_p, statistics)
+    table, ax, _ = drawn(genes.r_against_p, statistics)
     assert list(table["gene_id"]) == ["ENSG0000", "ENSG0002", "ENSG0003", "ENSG0004"]
     np.testing.assert_allclose(table["minus_log10_p"], [8, 4, -np.log10(0.2), 0])
     assert table.attrs["cut"] == pytest.approx(4)
-    assert points(ax) == 4
-    texts = {text.get_text() for text in ax.texts}
-    assert texts == {"G0", "G2"}
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == [
-        "not significant (2)",
-        "significant, r > 0 (1)",
-        "significant, r < 0 (1)",
-        "q ≤ 0.05",
-    ]
-    assert style.RIGHT in svg
-    assert style.WRONG in svg
+    [dots] = ax.collections
+    np.testing.assert_array_equal(dots.get_offsets(), table[["minus_log10_p", "r"]])
+    assert {text.get_text() for text in ax.texts} == {"G0", "G2", "q ≤ 0.05"}
+    assert ax.get_title() == "significant: 1 with r > 0, 1 with r < 0, of 4 genes"
+    [cut] = [line for line in ax.lines if line.get_color() == style.CUT]
+    np.testing.assert_allclose(cut.get_xdata(), 4)
+    assert cut.get_linestyle() == "--"
+
+
+def test_r_against_p_is_coloured_by_mean_prediction():
+    n = 101
+    statistics = made_statistics(np.linspace(-1, 1, n))
+    statistics["mean_predicted"] = ("gene", np.random.default_rng(0).normal(size=n))
+    table, ax, svg = drawn(genes.r_against_p, statistics)
+    [dots] = ax.collections
+    shades = [style.SHADES.colors.tolist().index(c.tolist()) for c in dots.get_facecolors()]
+    order = np.argsort(table["mean_predicted"].to_numpy())
+    assert (np.diff(np.array(shades)[order]) >= 0).all()
+    assert sorted(set(shades)) == list(range(10))
+    assert "mean prediction" in svg
+    bar = ax.figure.axes[1]
+    assert bar.get_ylim() == pytest.approx(np.percentile(table["mean_predicted"], [2, 98]))
+
+
+def test_many_genes_are_one_image_in_the_drawing():
+    rng = np.random.default_rng(0)
+    _, _, few = drawn(genes.r_against_p, made_statistics(rng.uniform(-1, 1, 2_000)))
+    _, _, many = drawn(genes.r_against_p, made_statistics(rng.uniform(-1, 1, 7_000)))
+    assert few.count("<use") > 2_000 > 200 > many.count("<use")
+    assert many.count("<image") == 1
+    assert len(many) < 300_000
 
 
 def test_r_against_p_draws_no_cut_without_a_gene_at_alpha():
@@ -97,7 +117,7 @@ def test_r_against_p_cut_stays_at_q_when_the_rule_leaves_the_boundary_gene_out()
     )
     table, ax, _ = drawn(genes.r_against_p, statistics)
     assert table.attrs["cut"] == pytest.approx(3)
-    assert "significant, r > 0 (1)" in [text.get_text() for text in ax.get_legend().get_texts()]
+    assert ax.get_title() == "significant: 1 with r > 0, 0 with r < 0, of 2 genes"
 
 
 def test_r_against_p_survives_a_p_of_zero():
@@ -184,4 +204,49 @@ def test_gene_names_are_text_and_never_mathematics_or_markup():
     assert "$x^{$" in texts
     assert "<script" not in svg
     assert "<script>alert(1)</s…" in texts
-    assert len(ax.texts) == 2
+    assert len(ax.texts) == 3  # and the cut
+
+
+MOMENTS = ("mean_observed", "sd_observed", "mean_predicted", "sd_predicted")
+
+
+@pytest.mark.parametrize(("x", "y"), [*itertools.combinations(MOMENTS, 2)])
+def test_moments_are_drawn_against_each_other(x, y):
+    rng = np.random.default_rng(0)
+    statistics = made_statistics(np.full(50, np.nan))  # r may be undefined
+    for name in MOMENTS:
+        statistics[name] = ("gene", rng.normal(size=50))
+    statistics[x][7] = np.nan
+    table, ax, _ = drawn(genes.moments, statistics, x, y)
+    known = np.arange(50) != 7
+    expected = np.stack([statistics[x].values[known], statistics[y].values[known]], axis=1)
+    np.testing.assert_array_equal(table[[x, y]], expected)
+    [dots] = ax.collections
+    assert sorted(dots.get_offsets().tolist()) == sorted(expected.tolist())
+    assert table.attrs["r"] == pytest.approx(np.corrcoef(expected.T)[0, 1])
+    assert ax.get_xlabel() != ax.get_ylabel()
+
+
+def test_personal_predictions_are_drawn_against_the_reference_with_the_identity():
+    statistics = made_statistics(np.zeros(30))
+    statistics["reference_prediction"] = ("gene", np.linspace(5, 6, 30))
+    statistics["mean_predicted"] = ("gene", np.linspace(5, 6, 30) ** 2)
+    table, ax, _ = drawn(genes.personal_against_reference, statistics)
+    [dots] = ax.collections
+    drawn_points = sorted(np.asarray(dots.get_offsets()).tolist())
+    assert drawn_points == table[["reference_prediction", "mean_predicted"]].values.tolist()
+    [line] = ax.lines
+    assert (line.get_xy1(), line.get_slope()) == ((0, 0), 1)
+    assert ax.get_xlim()[0] > 4
+
+
+@pytest.mark.parametrize("values", [[], [np.nan, np.nan]])
+def test_without_moments_the_figure_says_so(values):
+    statistics = made_statistics(values)
+    statistics["mean_predicted"] = ("gene", np.array(values, float))
+    for table, _, svg in (
+        drawn(genes.moments, statistics, "mean_observed", "mean_predicted"),
+        drawn(genes.personal_against_reference, statistics),
+    ):
+        assert len(table) == 0
+        assert "no gene has both numbers" in svg

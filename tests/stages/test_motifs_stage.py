@@ -21,7 +21,14 @@ from zarrbench.predictions.plan import Predict
 from zarrbench.predictions.readouts import Readout
 from zarrbench.stages.attributions import run_attributions
 from zarrbench.stages.drivers import run_drivers
-from zarrbench.stages.motifs import headline, motif_table, run_motifs, standing_motifs
+from zarrbench.stages.motifs import (
+    cluster_table,
+    headline,
+    largest_clusters,
+    motif_table,
+    run_motifs,
+    standing_motifs,
+)
 from zarrbench.stages.predict import refuse_failed, run_predict
 from zarrbench.stages.report import run_report
 from zarrbench.stages.statistics import run_statistics
@@ -223,7 +230,15 @@ def test_clusters_and_their_motifs(finished, cohort):
         several = rows.index[rows["size"] > 1]
         assert [one.name for one in read] == [f"{base}_{number}" for number in several]
         assert [one.num_occurrences for one in read] == rows["size"][several].tolist()
+        motifs = largest_clusters(finished, found, base, most=several[-1] + 1)
+        assert [*motifs] == several.tolist()
+        for one, stored_motif in zip(motifs.values(), read, strict=True):
+            spread = one.weights + (1 - one.weights.sum(axis=1, keepdims=True)) / 4
+            expected = np.array([stored_motif.counts[letter] for letter in "ACGT"]).T / one.n
+            np.testing.assert_allclose(spread, expected, atol=0.51 / one.n)
+        assert [*largest_clusters(finished, found, base, most=1)] == [0]
     assert len(several)
+    pd.testing.assert_frame_equal(cluster_table(finished), table)
     shown = headline(finished)
     json.dumps(shown)
     assert shown["clusters"] == len(table)
@@ -264,7 +279,16 @@ def test_no_main_driver_at_all(study, client):
     assert shown["in_a_motif_supported"] == "0 of 0"
     assert motif_table(found).empty
     run_report(workspace, {})
-    assert "no examined gene has a driver" in workspace.report.read_text()
+    assert "no compared gene has a driver" in workspace.report.read_text()
+    assert cluster_table(workspace).empty
+    assert largest_clusters(workspace, found) == {}
+
+
+def test_clusters_of_other_drivers_have_no_motifs(study, client):
+    found = standing_motifs(study)
+    redriven(study, client, NONE)
+    with pytest.raises(RecipeError, match="are not those that were clustered"):
+        largest_clusters(study, found)
 
 
 def test_another_main_driver_gets_another_part(study, client):

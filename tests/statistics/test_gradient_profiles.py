@@ -10,8 +10,10 @@ from sklearn.cluster import AgglomerativeClustering
 from zarrbench.errors import RecipeError
 from zarrbench.statistics.gradient_profiles import (
     group_means,
+    in_stretches,
     position_attribution,
     profile_groups,
+    sliding,
     standardised,
     window_sd,
 )
@@ -123,3 +125,20 @@ def test_means_of_groups():
     expected = [values[groups == k].mean(axis=0) for k in range(3)]
     np.testing.assert_allclose(group_means(values, groups), expected)
     assert group_means(np.zeros((0, 5)), []).shape == (0, 5)
+
+
+@settings(max_examples=40)
+@given(profile=hnp.arrays(np.float64, st.integers(0, 60), elements=VALUES),
+       window=st.integers(1, 20), step=st.integers(1, 9))  # fmt: skip
+def test_stretches_and_sliding_windows_are_those_of_a_loop(profile, window, step):
+    for start, mean in zip(range(0, profile.size, window), in_stretches(profile, window),
+                           strict=True):  # fmt: skip
+        known = profile[start : start + window][~np.isnan(profile[start : start + window])]
+        expected = known.mean() if known.size else np.nan
+        np.testing.assert_allclose(mean, expected, rtol=1e-9, atol=1e-12)
+    starts, means, sds = sliding(profile, window, step)
+    assert starts.tolist() == list(range(0, profile.size - window + 1, step))
+    for start, mean, sd in zip(starts, means, sds, strict=True):
+        known = profile[start : start + window][~np.isnan(profile[start : start + window])]
+        expected = (known.mean(), known.std()) if known.size else (np.nan, np.nan)
+        np.testing.assert_allclose((mean, sd), expected, rtol=1e-9, atol=1e-9)

@@ -140,14 +140,8 @@ def cluster_logos(
     if table.empty:
         say(ax, "no cluster has two drivers that share bases")
         return table
-    counted = _of_base(clusters, base)
-    counts = dict(
-        zip(
-            counted["cluster"],
-            zip(counted["size"], counted["unsupported"], strict=True),
-            strict=True,
-        )
-    )
+    rows = _of_base(clusters, base)[["cluster", "size", "unsupported"]].to_numpy(int).tolist()
+    counts = {number: (size, wrong) for number, size, wrong in rows}
     panels = grid(ax, -(-len(motifs) // _COLUMNS), _COLUMNS, (0.05, 0.1 if len(motifs) > 4 else 0))
     widest = table["column"].abs().max() + 0.5
     for panel, number in zip(panels, motifs, strict=False):

@@ -8,6 +8,39 @@ _GRIDS = (20, 16, 14, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # cells along an axis, fines
 _SHOWN = 0.75  # a grid is coarse enough when it shows this share of the people
 
 
+def people_in_bins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Count people by whole numbers, without those in bins of fewer than `MINIMUM_PEOPLE`.
+
+    As `people_in_cells` along one axis: at most 40 bins, fewer where that hides too many people.
+
+    Parameters
+    ----------
+    values : (person,)
+        Whole numbers.
+
+    Returns
+    -------
+    counts, edges : ndarray
+        Counts, 0 where suppressed, in bins that end before their upper edge; no count and one edge
+        if nothing is left.
+    """
+    best = np.zeros(0, dtype=int), np.zeros(1)
+    if len(values):
+        span = values.min(), values.max() + 1
+        for bins in (40, 30, *_GRIDS):
+            edges = np.asarray(MaxNLocator(bins, integer=True).tick_values(*span))
+            counts = np.histogram(values, edges)[0]
+            counts[counts < MINIMUM_PEOPLE] = 0
+            if counts.sum() > best[0].sum():
+                best = counts, edges
+            if counts.sum() >= _SHOWN * len(values):
+                break
+    shown = np.flatnonzero(best[0])
+    if not len(shown):
+        return best[0][:0], best[1][:1]
+    return best[0][shown[0] : shown[-1] + 1], best[1][shown[0] : shown[-1] + 2]
+
+
 def people_in_cells(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count people in the cells of a grid, without those in cells of fewer than `MINIMUM_PEOPLE`.
 
@@ -37,3 +70,12 @@ def people_in_cells(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
         return counts[:0, :0], x_edges[:1], y_edges[:1]
     within = slice(i.min(), i.max() + 1), slice(j.min(), j.max() + 1)
     return counts[within], x_edges[i.min() : i.max() + 2], y_edges[j.min() : j.max() + 2]
+
+
+def groups_of_people(x: np.ndarray) -> list[np.ndarray]:
+    """Return rows of people in groups by quantiles of x: ten, or fewer of `MINIMUM_PEOPLE` each.
+
+    Of fewer people than that there is no group.
+    """
+    number = min(10, len(x) // MINIMUM_PEOPLE)
+    return np.array_split(np.argsort(x, kind="stable"), number) if number else []

@@ -177,33 +177,49 @@ def _distance_edges(distance: np.ndarray, zoom: int | None) -> np.ndarray:
 def drivers_per_gene(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
     """Draw how many drivers the examined genes have, by the sign of r (Supp. Fig. 7).
 
+    Lines are cumulative: the share of all examined genes of a sign, those without a driver too,
+    that have so many drivers or fewer.
+
     Returns
     -------
     pd.DataFrame
         One row a number of drivers, from 0 to `MOST_DRIVERS` and one more for all above:
-        `drivers`, `positive`, `negative`.
+        `drivers`, `positive`, `negative`, `cumulative_positive`, `cumulative_negative` (NaN
+        without genes).
     """
     table = _genes(drivers)
     table = table[table["examined"]]
     number = np.minimum(table["n_drivers"].to_numpy(), MOST_DRIVERS + 1)
     bars = pd.DataFrame({"drivers": np.arange(MOST_DRIVERS + 2)})
     bottom = np.zeros(len(bars), dtype=int)
+    cumulative = {}
     labelled(ax, "drivers of a gene", "examined genes")
     if table.empty:
         say(ax, "no gene is examined: none is significant with an |r| that counts")
+    else:
+        shares = ax.twinx()
     for name, (label, colour, sign) in zip(("positive", "negative"), _GROUPS, strict=True):
         here = number[(np.sign(table["r"]) == sign).to_numpy()]
         bars[name] = np.bincount(here, minlength=len(bars))
+        reached = np.cumsum(bars[name].to_numpy())
+        cumulative[f"cumulative_{name}"] = reached / len(here) if len(here) else reached * np.nan
         if not table.empty:
-            ax.bar(bars["drivers"], bars[name], 0.9, bottom, color=colour, linewidth=0,
+            ax.bar(bars["drivers"], bars[name], 0.9, bottom, color=colour, linewidth=0, alpha=0.55,
                    label=f"{label} ({len(here):,})", zorder=2)  # fmt: skip
+        if len(here):
+            shares.step(bars["drivers"], cumulative[f"cumulative_{name}"], where="mid",
+                        color=colour, linewidth=1.4)  # fmt: skip
         bottom += bars[name].to_numpy()
     if not table.empty:
+        shares.set_ylim(0, 1.03)
+        shares.set_ylabel("share of genes, cumulative (lines)", fontsize=9)
+        shares.tick_params(labelsize=8, length=3, width=0.8)
+        shares.spines["top"].set_visible(False)
         ax.set_xlim(-0.6, max(4, int(number.max(initial=0))) + 0.6)
         ax.xaxis.set_major_locator(MaxNLocator(12, integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         legend(ax)
-    return bars
+    return bars.assign(**cumulative)
 
 
 def _genes(drivers: xr.Dataset) -> pd.DataFrame:

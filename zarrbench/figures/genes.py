@@ -1,4 +1,6 @@
-"""Figures of all genes: r, p, and how both are distributed."""
+"""Figures of all genes: r, p, how both are distributed, and the moments behind r."""
+
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -7,17 +9,33 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from zarrbench import tables
-from zarrbench.figures.style import CUT, NEUTRAL, RIGHT, WRONG, labelled, legend, say
+from zarrbench.figures.scatter import density_scatter, finite_genes
+from zarrbench.figures.style import (
+    CUT,
+    NEUTRAL,
+    RIGHT,
+    WRONG,
+    colour_bar,
+    labelled,
+    legend,
+    say,
+    shaded,
+)
 
-_SIZES = (6, 14, 26)  # areas of the points of the lower, middle and upper third
+Moment = Literal["mean_observed", "sd_observed", "mean_predicted", "sd_predicted"]
+_MOMENTS: dict[Moment, str] = {
+    "mean_observed": "mean observed expression",
+    "sd_observed": "SD of observed expression",
+    "mean_predicted": "mean prediction",
+    "sd_predicted": "SD of predictions",
+}
 
 
 def r_against_p(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
-    """Draw r against -log10 p of the chosen null statistic (Fig. 2a of the study).
+    """Draw r against -log10 p of the chosen null statistic (Fig. 2a, Ext. Data 2b of the study).
 
-    Genes with undefined r are left out. Points have three sizes, for the lower, middle and upper
-    third of the mean predictions. The dashed line stands at the largest p with q <= alpha, and is
-    absent when there is none.
+    Colours are mean predictions. Genes with undefined r are left out. The dashed line stands at
+    the largest p with q <= alpha, and is absent when there is none.
 
     Returns
     -------
@@ -35,26 +53,56 @@ def r_against_p(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
         return genes
     ax.axhline(0, color=NEUTRAL, linewidth=0.8, zorder=1)
     x, y = genes["minus_log10_p"], genes["r"]
-    third = np.ceil(3 * genes["mean_predicted"].rank(method="first") / len(genes))
-    for label, colour, members in _classes(genes):
-        for part, size in enumerate(_SIZES, start=1):  # one size a collection keeps the SVG small
-            here = members & (third == part)
-            ax.scatter(x[here], y[here], size, colour, alpha=0.75, linewidths=0, zorder=2)
-        ax.scatter([], [], 20, colour, linewidths=0, label=f"{label} ({members.sum():,})")
-    if np.isfinite(cut):
-        ax.axvline(cut, color=CUT, linewidth=1, linestyle="--", label=f"q ≤ {alpha:g}")
+    colour_bar(ax, shaded(ax, x, y, genes["mean_predicted"], 12), "mean prediction")
     widest, tallest = max(1, x.max()), max(0.1, y.abs().max())
-    ax.set(xlim=(-0.02 * widest, 1.06 * widest), ylim=(-1.15 * tallest, 1.15 * tallest))
+    ax.set(xlim=(-0.02 * widest, 1.06 * widest), ylim=(-1.25 * tallest, 1.15 * tallest))
+    if np.isfinite(cut):
+        ax.axvline(cut, color=CUT, linewidth=1, linestyle="--", zorder=3)
+        ax.annotate(f"q ≤ {alpha:g}", (cut, 0.01), (3, 0), color=CUT, fontsize=8, va="bottom",
+                    xycoords=ax.get_xaxis_transform(), textcoords="offset points")  # fmt: skip
     for row, up in {int(y.argmin()): -1, int(y.argmax()): 1}.items():
         name = genes["gene_name"][row] or genes["gene_id"][row]
-        left = x[row] > widest / 2
+        left = x[row] > (0.75 if x[row] >= cut else 0.3) * widest  # off the dashed line
         ax.annotate(
             name if len(name) <= 20 else f"{name[:19]}…", (x[row], y[row]),
             (-4 if left else 4, 4 * up), textcoords="offset points", fontsize=8, parse_math=False,
             ha="right" if left else "left", va="bottom" if up > 0 else "top",
         )  # fmt: skip
-    legend(ax)
+    right, wrong = (int((genes["significant"] & (sign * y > 0)).sum()) for sign in (1, -1))
+    counts = f"significant: {right:,} with r > 0, {wrong:,} with r < 0, of {len(genes):,} genes"
+    ax.set_title(counts, fontsize=9)
     return genes
+
+
+def moments(statistics: xr.Dataset, x: Moment, y: Moment, ax: Axes) -> pd.DataFrame:
+    """Draw genes by two of mean and standard deviation, observed and predicted.
+
+    Returns
+    -------
+    pd.DataFrame
+        Genes with both: `gene_id`, `gene_name`, `x`, `y` under their names; Pearson r in
+        ``attrs["r"]``.
+    """
+    table = finite_genes(statistics, **{name: statistics[name] for name in (x, y)})
+    return density_scatter(ax, table, x, y, (_MOMENTS[x], _MOMENTS[y]))
+
+
+def personal_against_reference(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
+    """Draw the mean prediction of the people against that of the reference, and the identity.
+
+    The reference is one sequence, a person's prediction combines two haplotypes: where that is
+    their sum, points lie about twice the identity.
+
+    Returns
+    -------
+    pd.DataFrame
+        Genes with both: `gene_id`, `gene_name`, `reference_prediction`, `mean_predicted`;
+        Pearson r in ``attrs["r"]``.
+    """
+    names = ("reference_prediction", "mean_predicted")
+    table = finite_genes(statistics, **{name: statistics[name] for name in names})
+    labels = ("prediction for the reference", "mean prediction of the people")
+    return density_scatter(ax, table, *names, labels, identity=True)
 
 
 def r_histogram(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
@@ -97,7 +145,7 @@ def r_histogram(statistics: xr.Dataset, ax: Axes) -> pd.DataFrame:
 def _defined(statistics: xr.Dataset) -> pd.DataFrame:
     """Return the genes with a defined r."""
     names = ["gene_id", "gene_name", "r", "mean_predicted", "null_p", "null_q", "significant"]
-    genes = tables.gene_table(statistics)[names]
+    genes = tables.gene_columns(statistics, names)
     return genes[np.isfinite(genes["r"])].reset_index(drop=True)
 
 

@@ -263,7 +263,7 @@ def _draw_columns(
 def _name_bases(ax: Axes) -> None:
     for base, colour in COLOURS.items():
         ax.scatter([], [], 26, colour, marker="s", linewidths=0, label=base)
-    legend(ax, 4)
+    legend(ax, columns=4)
 
 
 def _draw_stems(ax: Axes, snvs: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator
 
 from zarrbench.figures import disclosure
-from zarrbench.figures.style import NEUTRAL, RIGHT, WRONG, labelled, say
+from zarrbench.figures.style import NEUTRAL, RIGHT, WRONG, colour_bar, labelled, r_and_number, say
 from zarrbench.statistics import correlation
 
 
@@ -38,8 +38,7 @@ def predicted_against_observed(
     x, y = np.stack([x, y])[:, np.isfinite(x) & np.isfinite(y)]
     r = float(correlation.pearson(x, y).r)
     labelled(ax, "observed expression", "predicted expression")
-    shown = "r undefined" if np.isnan(r) else f"r = {r:.2f}".replace("-", "−")
-    ax.set_title(f"{shown},  {len(x):,} people", fontsize=9)
+    ax.set_title(r_and_number(r, len(x), "people"), fontsize=9)
     accent = NEUTRAL if np.isnan(r) else RIGHT if r > 0 else WRONG
     counts, groups = np.zeros((0, 0), dtype=int), []
     marks = pd.DataFrame({"mark": "person", "observed": x, "predicted": y, "people": 1})
@@ -51,9 +50,7 @@ def predicted_against_observed(
     else:
         counts, *edges = disclosure.people_in_cells(x, y)
         centres = [(along[1:] + along[:-1]) / 2 for along in edges]
-        groups = np.array_split(
-            np.argsort(x, kind="stable"), min(10, len(x) // disclosure.MINIMUM_PEOPLE)
-        )
+        groups = disclosure.groups_of_people(x)
         rows = [("group", x[group].mean(), y[group].mean(), len(group)) for group in groups]
         for i, j in np.argwhere(counts):
             rows.append(("cell", centres[0][i], centres[1][j], counts[i, j]))
@@ -73,8 +70,5 @@ def _draw_cells(ax: Axes, counts: np.ndarray, x_edges: np.ndarray, y_edges: np.n
     lowest, cells = disclosure.MINIMUM_PEOPLE, np.ma.masked_equal(counts.T, 0)
     highest = max(int(counts.max()), lowest + 1)
     mesh = ax.pcolormesh(x_edges, y_edges, cells, cmap=levels, vmin=lowest, vmax=highest)
-    scale = ax.figure.colorbar(mesh, ax=ax, fraction=0.04, pad=0.02, aspect=30)
-    scale.set_label("people in a cell", fontsize=8)
+    scale = colour_bar(ax, mesh, "people in a cell")
     scale.locator = MaxNLocator(4, integer=True)
-    scale.ax.tick_params(labelsize=8, length=0)
-    scale.outline.set_visible(False)

@@ -51,7 +51,8 @@ def grouped_profiles(
     -------
     pd.DataFrame
         `group` (from 0), `quantity` ("size", "sd", "positive", "not_positive"), `start`, `end`
-        (bases from the TSS, as the model reads; NaN for the last two, which count genes), `value`.
+        (bases from the TSS, as the model reads; NaN for the last two, which count genes), `value`;
+        genes without a profile that varies are in no group: how many in ``attrs["left_out"]``.
 
     Raises
     ------
@@ -72,6 +73,7 @@ def grouped_profiles(
     table = pd.concat(
         [*_group_lines(windows, groups, zoom), _group_bars(windows, groups, r)], ignore_index=True
     )
+    table.attrs["left_out"] = int((groups < 0).sum())
     _draw_groups(ax, table, zoom)
     return table
 

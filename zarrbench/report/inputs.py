@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 import xarray as xr
 
+from zarrbench.report.gene_views import GeneViews
+
 
 @dataclass(frozen=True, eq=False)
 class DriverInputs:
@@ -48,6 +50,8 @@ class ReportInputs:
         A sentence for the top of the page when not all genes were done.
     drivers : DriverInputs, optional
         Which variants make the predictions, if the pipeline asked.
+    views : GeneViews, optional
+        What single genes show in the explorer; without, it shows all genes and none alone.
     stages : Mapping[str, xr.Dataset]
         What further stages found, by the name of the stage.
     absent : Mapping[str, str]
@@ -68,6 +72,7 @@ class ReportInputs:
     genes: Sequence[str] = ()
     unfinished: str | None = None
     drivers: DriverInputs | None = None
+    views: GeneViews | None = None
     stages: Mapping[str, xr.Dataset] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     dosage: Callable[[str], xr.DataArray] | None = None

@@ -1,9 +1,8 @@
 """The one HTML page that shows a run: self-contained, without any person's id."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -19,6 +18,7 @@ from zarrbench.figures.files import write_figure
 from zarrbench.genotypes import policies
 from zarrbench.remote import Place
 from zarrbench.report.catalogue import OF_GENE, SECTIONS, FigureRecipe, Section
+from zarrbench.report.explorer import explored
 from zarrbench.report.inputs import DriverInputs, ReportInputs
 from zarrbench.report.summary import sentences
 
@@ -59,40 +59,75 @@ def write_report(path: Place, inputs: ReportInputs) -> None:
     draw none unless `ReportInputs.individual_points` is set.
     """
     inputs = _without_few_people(inputs)
+    drawings = _drawings(inputs)
+    page = _html(inputs, drawings, embed=True)
+    folder = path.parent / "figures"
+    storage.remove(folder)
+    for name, drawn in drawings.named():
+        write_figure(folder, name, drawn.figure, drawn.table)
+    storage.write_text(path, page)
+
+
+def report_html(inputs: ReportInputs, embed: bool = True) -> str:
+    """Return the report as HTML; with `embed` its views of genes stand in it, if thinned.
+
+    Else its script asks the server that the page came from (`zarrbench.report.server`).
+    """
+    inputs = _without_few_people(inputs)
+    return _html(inputs, _drawings(inputs), embed)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawings:
+    """All figures of a page: of its sections, and of the genes that are shown one by one."""
+
+    sections: list[dict[str, Any]]
+    shown: list[dict[str, Any]]
+
+    def named(self) -> Iterator[tuple[str, Drawn]]:
+        """Yield each figure with the stem of its files."""
+        for section in self.sections:
+            for drawn in section["drawn"]:
+                yield drawn.recipe.name, drawn
+        for entry in self.shown:
+            gene = re.sub(r"[^\w.-]", "_", entry["gene"]["gene_id"])
+            for drawn in entry["drawn"]:
+                yield f"{drawn.recipe.name}_{gene}", drawn
+
+
+def _drawings(inputs: ReportInputs) -> Drawings:
+    genes = tables.gene_table(inputs.statistics)
+    return Drawings([_section(one, inputs) for one in SECTIONS], _shown_genes(genes, inputs))
+
+
+def _html(inputs: ReportInputs, drawings: Drawings, embed: bool) -> str:
     statistics = inputs.statistics
     genes = tables.gene_table(statistics)
-    sections = [_section(section, inputs) for section in SECTIONS]
-    shown = _shown_genes(genes, inputs)
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("zarrbench", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters |= {"r": _r, "p": _p, "number": _number, "label": _label}
-    source = resources.files("zarrbench.report").joinpath("page.html.j2").read_text("utf-8")
-    page = environment.from_string(source).render(
+    return environment.get_template("page.html.j2").render(
         inputs=inputs,
         run=statistics.attrs,
         headline=_headline(genes),
         summary=sentences(inputs),
         others=_counts_by_statistic(statistics),
-        sections={section["id"]: section for section in sections},
-        shown_genes=shown,
+        sections={section["id"]: section for section in drawings.sections},
+        shown_genes=drawings.shown,
         minimum_people=MINIMUM_PEOPLE,
         planted=_planted(statistics),
         cases=_cases(statistics),
         first_facts={k: v for k, v in inputs.facts.items() if k in _FIRST_FACTS},
         last_facts={k: v for k, v in inputs.facts.items() if k not in _FIRST_FACTS},
         genes={name: _plain(column) for name, column in genes.items()},
+        explorer=explored(statistics, inputs.views, embed),
     )
-    folder = path.parent / "figures"
-    storage.remove(folder)
-    for drawn in (one for section in sections for one in section["drawn"]):
-        write_figure(folder, drawn.recipe.name, drawn.figure, drawn.table)
-    for entry in shown:
-        name = re.sub(r"[^\w.-]", "_", entry["gene"]["gene_id"])
-        for drawn in entry["drawn"]:
-            write_figure(folder, f"{drawn.recipe.name}_{name}", drawn.figure, drawn.table)
-    storage.write_text(path, page)
 
 
 def _draw(recipe: FigureRecipe, *data: Any) -> Drawn:

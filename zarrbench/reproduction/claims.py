@@ -20,7 +20,7 @@ from zarrbench.statistics.null import STATISTICS, NullTest, Statistic, null_test
 from zarrbench.statistics.population import in_gene_set, population_average
 
 # The study's parameters (METHODS sections 0, 9 and 10), none of which its tables hold
-_INDIVIDUALS, _DRAWS, _ALPHA, _CUT, _DECIMALS = 839, 50, 0.05, 0.2, 3
+INDIVIDUALS, _DRAWS, ALPHA, _CUT, _DECIMALS = 839, 50, 0.05, 0.2, 3
 
 
 def recompute(tables: PublishedTables) -> dict[str, Recomputed]:
@@ -51,8 +51,8 @@ def _correlations(tables: PublishedTables) -> dict[str, Recomputed]:
         "r_ddx11": Recomputed(ddx11["r_finetuned"], f"fine-tuned; track {ddx11['r_track']:.3f}"),
         "r_gstm3": Recomputed(gstm3["r_track"], f"track; fine-tuned {gstm3['r_finetuned']:.3f}"),
         "p_gstm3": Recomputed(
-            float(two_sided_p(gstm3["r_track"], _INDIVIDUALS)),
-            f"two-sided p of r = {gstm3['r_track']:.3f} of {_INDIVIDUALS} people",
+            float(two_sided_p(gstm3["r_track"], INDIVIDUALS)),
+            f"two-sided p of r = {gstm3['r_track']:.3f} of {INDIVIDUALS} people",
         ),
     }
 
@@ -75,28 +75,30 @@ def _headline(tables: PublishedTables) -> dict[str, Recomputed]:
         for rule in rules:
             if statistic == "empirical" or (statistic != "published" and rule == rules[0]):
                 continue
-            counted = _counted(tables, statistic, rule)
+            counted = counted_genes(tables, statistic, rule)
             name = f"{statistic}, {rule}"
             found[f"significant ({name})"] = Recomputed(counted.sum(), name)
             found[f"significant, negative ({name})"] = Recomputed((counted & negative).sum(), name)
-    counted = _counted(tables, "published", "strict_above_cut")
+    counted = counted_genes(tables, "published", "strict_above_cut")
     share = 100 * (counted & negative).sum() / counted.sum() if counted.any() else np.nan
     return {**found, "percent_negative": Recomputed(share, "published, strict_above_cut")}
 
 
-def _tested(tables: PublishedTables) -> NullTest:
+def tested_against_null(tables: PublishedTables) -> NullTest:
+    """Return every null statistic of r of the track, from the released moments of the null."""
     genes = tables.genes
     r, mean, sd = (genes[name].to_numpy() for name in ("r_track", "null_mean", "null_sd"))
     return null_test_from_moments(r, mean, sd, _DRAWS, round_r=_DECIMALS)
 
 
-def _counted(tables: PublishedTables, statistic: Statistic, rule: CountRule) -> np.ndarray:
-    p = _tested(tables).p[:, STATISTICS.index(statistic)]
-    return significant(p, benjamini_hochberg(p), _ALPHA, rule)
+def counted_genes(tables: PublishedTables, statistic: Statistic, rule: CountRule) -> np.ndarray:
+    """Return which genes are significant by a statistic and a rule of counting, (gene,)."""
+    p = tested_against_null(tables).p[:, STATISTICS.index(statistic)]
+    return significant(p, benjamini_hochberg(p), ALPHA, rule)
 
 
 def _released_columns(tables: PublishedTables) -> dict[str, Recomputed]:
-    tested, genes = _tested(tables), tables.genes
+    tested, genes = tested_against_null(tables), tables.genes
     column = STATISTICS.index("published")
     p = tested.p[:, column]
     log10_p, log10_q = -np.log10(p), -np.log10(benjamini_hochberg(p))
@@ -114,7 +116,7 @@ def _released_columns(tables: PublishedTables) -> dict[str, Recomputed]:
 
 def _gene_set(tables: PublishedTables) -> dict[str, Recomputed]:
     r = tables.genes["r_track"].abs().to_numpy()
-    chosen = _counted(tables, "published", "strict_above_cut") & (r > _CUT)
+    chosen = counted_genes(tables, "published", "strict_above_cut") & (r > _CUT)
     ours, released = set(tables.genes.index[chosen]), set(tables.gene_set)
     return {
         "gene_set": Recomputed(len(ours), f"strict_above_cut and |r| > {_CUT}"),
@@ -127,7 +129,7 @@ def _predixcan(tables: PublishedTables) -> dict[str, Recomputed]:
     r = tables.genes["r_track"]
     both = pd.DataFrame({"predixcan": models.reindex(r.index), "enformer": r}).dropna()
     predixcan, enformer = both["predixcan"], both["enformer"]
-    counted = pd.Series(_counted(tables, "published", "q_le_alpha"), r.index)[both.index]
+    counted = pd.Series(counted_genes(tables, "published", "q_le_alpha"), r.index)[both.index]
     in_table = tables.genes["r_predixcan"]
     both_tables_agree = np.isclose(models.reindex(r.index), in_table, 0, 1e-9, equal_nan=True)
     n = f"of {len(both):,} genes with both"

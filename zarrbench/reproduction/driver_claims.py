@@ -1,11 +1,16 @@
 """What the study printed of drivers, from its tables of them (METHODS sections 14 to 16)."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from zarrbench.reproduction.recomputed import Recomputed
 from zarrbench.reproduction.tables import PublishedTables
 from zarrbench.statistics.support import (
+    Fractions,
+    GeneGroups,
     driver_counts,
     fractions,
     main_driver_support,
@@ -77,11 +82,34 @@ def _numbers(tables: PublishedTables) -> dict[str, Recomputed]:
     }
 
 
-def _signs(tables: PublishedTables) -> dict[str, Recomputed]:
+@dataclass(frozen=True, eq=False)
+class SupportedDrivers:
+    """Whether drivers are supported, and of which genes.
+
+    Parameters
+    ----------
+    genes
+        Ids of the genes that have drivers, in the order of the table.
+    gene, signs
+        Of each driver: the index of its gene, and 1 supported, -1 not, 0 neither.
+    shares
+        Of the drivers of each gene.
+    groups
+        Genes compared, by the sign of r.
+    """
+
+    genes: pd.Index
+    gene: NDArray[np.int64]
+    signs: NDArray[np.int8]
+    shares: Fractions
+    groups: GeneGroups
+
+
+def supported_drivers(tables: PublishedTables) -> SupportedDrivers:
+    """Return what the released drivers are by the rules of METHODS section 15."""
     drivers = tables.drivers
     gene, ids = pd.factorize(drivers["gene"])
     signs = sign_support(drivers["ism"], drivers["slope"])
-    shares = fractions(signs, gene, len(ids))
     groups = select_genes(
         ids.isin(tables.gene_set),
         np.ones(len(ids), dtype=bool),
@@ -90,7 +118,15 @@ def _signs(tables: PublishedTables) -> dict[str, Recomputed]:
         _CUT,
         _CUT,
     )
-    main = main_driver_support(signs, drivers["is_main"], gene, groups)
+    return SupportedDrivers(ids, gene, signs, fractions(signs, gene, len(ids)), groups)
+
+
+def _signs(tables: PublishedTables) -> dict[str, Recomputed]:
+    all_drivers = supported_drivers(tables)
+    shares, groups = all_drivers.shares, all_drivers.groups
+    main = main_driver_support(
+        all_drivers.signs, tables.drivers["is_main"], all_drivers.gene, groups
+    )
     found: dict[str, Recomputed] = {}
     for name, genes in (("positive", groups.positive), ("negative", groups.negative)):
         supported, unsupported = (

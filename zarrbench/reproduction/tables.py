@@ -33,9 +33,9 @@ class PublishedTables:
     Parameters
     ----------
     genes
-        Supplementary Table 1, indexed by gene id: gene_name, r_track, r_finetuned, null_mean,
-        null_sd, t, log10_p, log10_q, r_predixcan, fine_mapped_brain, fine_mapped_cortex (empty
-        where there is none).
+        Supplementary Table 1, indexed by gene id: gene_name, r_finetuned, r_track, mean_track (mean
+        prediction), null_mean, null_sd, t, log10_p, log10_q, r_predixcan, fine_mapped_brain,
+        fine_mapped_cortex (empty where there is none).
     drivers
         Supplementary Table 2, a row a driver: gene, tss, position (1-based), distance (bases from
         the TSS, along the plus strand), ism, r_linear (of the sum over SNVs with the prediction),
@@ -149,6 +149,7 @@ _SUPPLEMENT_1 = _Layout(
         "gene": (1, _gene_id),
         "r_finetuned": (9, _R),
         "r_track": (13, _R),
+        "mean_track": (15, _ANY),
         "null_mean": (17, _number(0, 1)),
         "null_sd": (18, _number(0, 1)),
         "t": (19, _ANY),
@@ -163,6 +164,7 @@ _SUPPLEMENT_1 = _Layout(
         1: "gene_id",
         9: "PearsonRfineTuned",
         13: "PearsonRCAGE,adult,brain",
+        15: "MeanCAGE,adult,brain",
         17: "RmeanRandom",
         18: "Rstdrandom",
         19: "TstatCAGE,adult,brain",

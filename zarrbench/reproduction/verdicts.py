@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isnan
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -13,7 +12,7 @@ from zarrbench.errors import NotReproducedError
 from zarrbench.reproduction.claims import recompute
 from zarrbench.reproduction.printed import PRINTED, Printed, Verdict
 from zarrbench.reproduction.recomputed import Recomputed
-from zarrbench.reproduction.tables import read_published
+from zarrbench.reproduction.tables import PublishedTables
 
 _COLUMNS = ("quantity", "printed", "recomputed", "verdict", "note")
 
@@ -58,15 +57,15 @@ class Row:
         )
 
 
-def reproduce(tables: Path) -> list[Row]:
-    """Return a row for every number in `printed.PRINTED`, from a folder of released tables.
+def reproduce(tables: PublishedTables) -> list[Row]:
+    """Return a row for every number in `printed.PRINTED`, from the released tables.
 
     Raises
     ------
     SourceError
-        If a table is missing, truncated, or not written as released.
+        If a gene that the study names is not in the tables exactly once.
     """
-    return compare(PRINTED, recompute(read_published(tables)))
+    return compare(PRINTED, recompute(tables))
 
 
 def compare(printed: Iterable[Printed], found: Mapping[str, Recomputed]) -> list[Row]:

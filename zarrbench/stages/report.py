@@ -23,9 +23,12 @@ from zarrbench.predictions.cube import done_shards, open_cube, read_recipe
 from zarrbench.predictions.plan import window_of
 from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.provenance import PACKAGES, installed, plain, stamp
+from zarrbench.remote import Place
+from zarrbench.report.gene_views import GeneViews
 from zarrbench.report.page import DriverInputs, ReportInputs, write_report
 from zarrbench.stages.attributions import standing_attributions
 from zarrbench.stages.attributions import summary as attributions_summary
+from zarrbench.stages.concordance_table import ConcordanceTable
 from zarrbench.stages.drivers import standing_drivers
 from zarrbench.stages.drivers import summary as drivers_summary
 from zarrbench.stages.gene_drivers import read_concordance
@@ -68,10 +71,30 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
 
     `timings` are the seconds of this run's stages; of the others the last known ones are shown.
     """
-    record = workspace.folder / "run.json"
-    before = get(record)
-    known = json.loads(before)["timings"] if before is not None else {}
-    timings = {**known, **timings}
+    timings = {**known_timings(workspace), **timings}
+    write_report(workspace.report, report_inputs(workspace, timings))
+    write_text(_record(workspace), json.dumps({**stamp(), "timings": timings}, indent=1))
+
+
+def _record(workspace: Workspace) -> Place:
+    return workspace.folder / "run.json"
+
+
+def known_timings(workspace: Workspace) -> dict[str, float]:
+    """Return the seconds of each stage when it ran last, as far as a report was written since."""
+    before = get(_record(workspace))
+    timings: dict[str, float] = json.loads(before)["timings"] if before is not None else {}
+    return timings
+
+
+def report_inputs(workspace: Workspace, timings: Mapping[str, float]) -> ReportInputs:
+    """Return what the report of a run is made of, from its stores.
+
+    Raises
+    ------
+    StoreLayoutError, RecipeError
+        If there are no statistics, or not those of the pipeline file.
+    """
     statistics = open_statistics(workspace)
     names = [str(g) for g in statistics["gene"].values]
     whole = open_cube(workspace.cube, incomplete="nan")
@@ -86,11 +109,14 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
         )
     report = workspace.recipe.stage(Report)
     standing = _standing(workspace, names)
-    inputs = ReportInputs(
+    predicted = combine_haplotypes(cube["prediction"], parameters.haplotypes)
+    measured = observed(workspace.expression, workspace.join)
+    has_drivers = "drivers" in standing
+    return ReportInputs(
         title=report.title or workspace.recipe.name,
         statistics=statistics,
-        predicted=combine_haplotypes(cube["prediction"], parameters.haplotypes),
-        observed=observed(workspace.expression, workspace.join),
+        predicted=predicted,
+        observed=measured,
         facts=_facts(workspace, statistics, timings, standing),
         warnings=_warnings(workspace, statistics, standing),
         individual_points=report.individual_points,
@@ -105,9 +131,14 @@ def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
         },
         dosage=lambda gene: _dosage(workspace, gene),
         clusters=_clusters(workspace, standing),
+        views=GeneViews(
+            statistics,
+            predicted,
+            measured,
+            report.individual_points,
+            ConcordanceTable(workspace.concordance).rows if has_drivers else None,
+        ),
     )
-    write_report(workspace.report, inputs)
-    write_text(record, json.dumps({**stamp(), "timings": timings}, indent=1))
 
 
 def _drivers(workspace: Workspace, standing: Mapping[str, xr.Dataset]) -> DriverInputs | None:

@@ -50,6 +50,7 @@ from zarrbench.statistics.null import (
     effective_variants,
     gene_generator,
     null_correlations,
+    null_histogram,
     null_statistics,
     polymorphic,
 )
@@ -207,7 +208,8 @@ def gene_statistics(
         nan_policy=parameters.nan_policy,
         count_rule=parameters.count_rule,
     )
-    statistics = xr.merge([described, tested, adjusted], compat="equals", join="exact")
+    counted = null_histogram(correlations)
+    statistics = xr.merge([described, tested, adjusted, counted], compat="equals", join="exact")
     statistics = statistics.assign(
         {
             "reference_prediction": cube["reference_prediction"].astype(np.float64).load(),

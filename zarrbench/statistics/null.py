@@ -17,6 +17,7 @@ from zarrbench.statistics.correlation import is_constant
 
 Statistic = Literal["published", "sem", "prediction", "signed", "empirical"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+NULL_BINS = 100  # of |r|: most nulls fill ten of them
 _BLOCK_OF_DRAWS = 1000  # bounds the weights held at once: 40 MB for 5,000 variants
 
 
@@ -218,6 +219,32 @@ def null_statistics_from_moments(
         (r, mean, sd),
         [[], [], []],
     )
+
+
+def null_histogram(q: xr.DataArray) -> xr.Dataset:
+    """Return how many draws q >= 0 (gene, draw) are in each bin, lazily where q is Dask-backed.
+
+    `null_count` is over (gene, null_bin), for `NULL_BINS` equal bins from 0 to 1, whose edges are
+    `null_edge`; a bin has its lower edge, the last one both. Draws that are NaN are in none.
+    """
+    edges = np.linspace(0, 1, NULL_BINS + 1)
+
+    def counted(draws: NDArray) -> NDArray[np.int64]:
+        return np.apply_along_axis(
+            lambda row: np.histogram(row[np.isfinite(row)], edges)[0], -1, draws
+        )
+
+    counts = xr.apply_ufunc(
+        counted,
+        q.chunk({"draw": -1}) if q.chunks else q,
+        input_core_dims=[["draw"]],
+        output_core_dims=[["null_bin"]],
+        dask="parallelized",
+        output_dtypes=[np.int64],
+        dask_gufunc_kwargs={"output_sizes": {"null_bin": NULL_BINS}},
+        keep_attrs=False,
+    )
+    return xr.Dataset({"null_count": counts, "null_edge": ("null_edge", edges)})
 
 
 def _rounded(r: ArrayLike, decimals: int | None) -> NDArray[np.float64]:

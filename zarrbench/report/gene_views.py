@@ -1,0 +1,191 @@
+"""What a page shows of one gene, as plain numbers and text: its people, its null and its SNVs.
+
+Nothing is told of fewer than `MINIMUM_PEOPLE` people (METHODS section 24): people are counted in
+cells, and SNVs whose rarer allele fewer of them carry are left out.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from zarrbench.figures.disclosure import MINIMUM_PEOPLE, groups_of_people, people_in_cells
+
+#: columns of the concordance table that a view is made of
+SNV_COLUMNS = (
+    "gene_id", "distance", "other_allele", "effect_allele", "carrier_frequency", "minor_carriers",
+    "ism", "slope", "is_driver", "increment", "support",
+)  # fmt: skip
+_GENES_AT_ONCE = 50  # bounds the predictions and SNVs held: 50 MB for 1,000 people, 5,000 SNVs
+_DIGITS = 6  # significant ones, unless fewer are asked for
+
+
+@dataclass(frozen=True, eq=False)
+class GeneViews:
+    """Where the views of genes are read from, when they are asked for.
+
+    Parameters
+    ----------
+    statistics : xr.Dataset
+        A dataset of `zarrbench.layouts.GENE_STATISTICS`.
+    predicted, observed : xr.DataArray
+        ``(gene, individual)``, labelled, lazy: only the genes asked for are computed.
+    individual_points : bool
+        Give the values of single people, without their ids, instead of counts in cells.
+    variants : Callable[[Sequence[str]], pd.DataFrame], optional
+        Rows of the concordance table of some genes, at least `SNV_COLUMNS`.
+    """
+
+    statistics: xr.Dataset
+    predicted: xr.DataArray
+    observed: xr.DataArray
+    individual_points: bool = False
+    variants: Callable[[Sequence[str]], pd.DataFrame] | None = None
+
+    @property
+    def genes(self) -> list[str]:
+        """Ids of all genes, in the order of the statistics."""
+        return [str(gene) for gene in self.statistics["gene"].values]
+
+    def view(self, gene: str) -> dict[str, Any]:
+        """Return the view of one gene, with all its SNVs.
+
+        `people`, `null` and `snvs` are as `people_view`, `null_view` and `snv_view` return them.
+
+        Raises
+        ------
+        KeyError
+            If there is no such gene.
+        """
+        return next(self.views([gene]))
+
+    def views(
+        self, genes: Sequence[str], most_snvs: int | None = None, digits: int = _DIGITS
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the views of some genes, with at most so many SNVs each; a few are held at once."""
+        both = xr.align(self.predicted, self.observed, join="inner", exclude={"gene"})
+        for start in range(0, len(genes), _GENES_AT_ONCE):
+            names = list(genes[start : start + _GENES_AT_ONCE])
+            here = self.statistics.sel(gene=names)
+            predicted, observed = (
+                cube.sel(gene=names).transpose("gene", "individual").values for cube in both
+            )
+            tables = {} if self.variants is None else dict(list(self._snvs(names)))
+            for row, name in enumerate(names):
+                table = tables.get(name)
+                yield {
+                    "people": people_view(
+                        observed[row], predicted[row], self.individual_points, digits
+                    ),
+                    "null": null_view(here.isel(gene=row)),
+                    "snvs": None if table is None else snv_view(table, most_snvs, digits),
+                }
+
+    def _snvs(self, names: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+        assert self.variants is not None
+        rows = self.variants(names)
+        yield from ((name, rows[:0]) for name in names)  # genes without any
+        yield from ((str(name), table) for name, table in rows.groupby("gene_id", sort=False))
+
+
+def people_view(
+    observed: NDArray, predicted: NDArray, individual_points: bool = False, digits: int = _DIGITS
+) -> dict[str, Any]:
+    """Return what is shown of the people of a gene, those without a value left out.
+
+    As `zarrbench.figures.people.predicted_against_observed` draws it: `people`, their number, and
+
+    - `observed` and `predicted`, one value a person, if `individual_points`, else
+    - nothing, if there are fewer than `MINIMUM_PEOPLE`, else
+    - `observed_edges`, `predicted_edges` and `counts`, rows along `observed`, 0 where fewer than
+      `MINIMUM_PEOPLE` people are in the cell, `suppressed`, how many those are; and `means`, with
+      `observed`, `predicted` and `people` of groups by quantiles of observed expression.
+    """
+    x, y = np.asarray(observed, dtype=float), np.asarray(predicted, dtype=float)
+    x, y = np.stack([x, y])[:, np.isfinite(x) & np.isfinite(y)]
+    view: dict[str, Any] = {"people": len(x)}
+    if individual_points:
+        # By value, so that the order of people says nothing either.
+        order = np.lexsort([y, x])
+        points = {"observed": x[order], "predicted": y[order]}
+        return view | {name: rounded(values, digits) for name, values in points.items()}
+    if len(x) < MINIMUM_PEOPLE:
+        return view
+    counts, x_edges, y_edges = people_in_cells(x, y)
+    groups = groups_of_people(x)
+    return view | {
+        "suppressed": len(x) - int(counts.sum()),
+        "observed_edges": rounded(x_edges, digits),
+        "predicted_edges": rounded(y_edges, digits),
+        "counts": counts.tolist(),
+        "means": {
+            "observed": rounded([x[group].mean() for group in groups], digits),
+            "predicted": rounded([y[group].mean() for group in groups], digits),
+            "people": [len(group) for group in groups],
+        },
+    }
+
+
+def null_view(statistics: xr.Dataset) -> list[int] | None:
+    """Return how many |r| of the null of one gene are in each bin from 0, up to the last that has.
+
+    None where nobody counted them, or for a gene of fewer than `MINIMUM_PEOPLE` people.
+    """
+    if "null_count" not in statistics or statistics["n_individuals"] < MINIMUM_PEOPLE:
+        return None
+    counts = statistics["null_count"].values
+    return counts[: np.flatnonzero(counts).max(initial=-1) + 1].tolist()
+
+
+def snv_view(table: pd.DataFrame, most: int | None = None, digits: int = _DIGITS) -> dict[str, Any]:
+    """Return what is shown of the SNVs of a gene, by position.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Rows of the concordance table of one gene.
+    most : int, optional
+        Keep so many: drivers, those that add most first, then those of the largest attribution.
+
+    Returns
+    -------
+    dict
+        `total`, all SNVs of the gene; `few`, those left out because fewer than `MINIMUM_PEOPLE`
+        people with expression carry the rarer allele or because the attribution is undefined;
+        `thinned`, those left out because of `most`. Columns of the others: `distance` (position
+        less TSS, forward strand), `other` and `effect` (alleles, joined, one letter each),
+        `frequency` (share of people who carry the effect allele), `ism`, `slope` (None where
+        undefined), `increment` (None of SNVs that are no drivers) and `support` (1, -1 or 0).
+    """
+    shown = (table["minor_carriers"] >= MINIMUM_PEOPLE) & np.isfinite(table["ism"])
+    kept = table[shown]
+    if most is not None and len(kept) > most:
+        weight = kept["increment"].where(kept["is_driver"], -np.inf).fillna(0)
+        first = np.lexsort([-kept["ism"].abs(), -weight])[:most]
+        kept = kept.iloc[first]
+    kept = kept.sort_values(["distance", "effect_allele"], kind="stable")
+    return {
+        "total": len(table),
+        "few": int((~shown).sum()),
+        "thinned": int(shown.sum()) - len(kept),
+        "distance": kept["distance"].tolist(),
+        "other": "".join(kept["other_allele"]),
+        "effect": "".join(kept["effect_allele"]),
+        "frequency": rounded(kept["carrier_frequency"], min(digits, 2)),
+        "ism": rounded(kept["ism"], digits),
+        "slope": rounded(kept["slope"], digits),
+        "increment": rounded(kept["increment"].where(kept["is_driver"]), digits),
+        "support": kept["support"].tolist(),
+    }
+
+
+def rounded(values: Any, digits: int = _DIGITS) -> list[float | None]:
+    """Return values ready for JSON, to so many significant digits; None if not finite."""
+    return [
+        float(f"{value:.{digits}g}") if np.isfinite(value) else None
+        for value in np.asarray(values, dtype=float).tolist()
+    ]
