@@ -19,7 +19,11 @@ from sphinx.util.typing import stringify_annotation
 import zarrbench
 from zarrbench import attribution_layouts, cli, layouts
 
-project, author, copyright = "zarrbench", "The zarrbench developers", "The zarrbench developers"
+project, author, copyright = (
+    "zarrbench",
+    "The zarrbench developers",
+    "The zarrbench developers",
+)
 version = release = zarrbench.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc"]
 exclude_patterns = ["_build"]
@@ -28,12 +32,15 @@ html_theme = "furo"
 html_title = "zarrbench"
 html_copy_source = False
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["guide.css"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "force" if Path(os.environ.get("ZARRBENCH_DATA", "")).is_absolute() else "off"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+nb_output_stderr = "remove"
 
 # Single backticks in docstrings are Python names, which become links where they are documented.
 default_role = "py:obj"
@@ -58,9 +65,12 @@ def _command(context: click.Context) -> Iterator[str]:
             yield from _command(click.Context(inner, parent=context, info_name=name))
         return
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    yield f"## {context.command_path}\n\n```text\n{usage}\n```\n\n{_text(inspect.cleandoc(command.help or ''))}\n"
+    meaning = _text(inspect.cleandoc(command.help or ""))
+    yield f"## {context.command_path}\n\n```text\n{usage}\n```\n\n{meaning}\n"
     records = [option.get_help_record(context) for option in command.params]
-    yield from (f"`{record[0]}`\n: {_text(record[1])}\n" for record in records if record and record[1])
+    yield from (
+        f"`{record[0]}`\n: {_text(record[1])}\n" for record in records if record and record[1]
+    )
 
 
 def stores() -> str:
@@ -75,7 +85,9 @@ def stores() -> str:
         parts.append("| variable | dimensions | type | meaning |\n|---|---|---|---|\n")
         for name, variable in layout.variables.items():
             meaning = _text(variable.meaning) + (" *(optional)*" if variable.optional else "")
-            parts.append(f"| `{name}` | {', '.join(variable.dims)} | {variable.kind} | {meaning} |\n")
+            parts.append(
+                f"| `{name}` | {', '.join(variable.dims)} | {variable.kind} | {meaning} |\n"
+            )
         parts.append("\n")
     return "".join(parts)
 
@@ -109,7 +121,7 @@ _ARRAY = r"~numpy\.ndarray\[tuple\[~typing\.Any, \.\.\.\], ~numpy\.dtype\[~([\w.
 
 
 def _types(app: Sphinx, what: str, name: str, obj: object, options: object,
-           signature: str | None, returns: str | None) -> tuple[str | None, str | None]:  # fmt: skip
+           signature: str | None, returns: str | None) -> tuple[str | None, ...]:  # fmt: skip
     """Call NumPy's types in signatures by the names under which the code has them."""
     return _named(signature), _named(returns)
 

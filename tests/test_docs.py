@@ -58,7 +58,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return the code of a page; a fence is ``python`` or ``{code-block} python`` with a caption."""
+    """Return the code of a page: fences ``python``, or ``{code-block} python`` with a caption."""
     content, found = page.read_text(encoding="utf-8"), []
     for match in FENCE.finditer(content):
         info, text = match[2].strip(), match[3]
@@ -154,9 +154,10 @@ def reader(
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     site = tmp_path / "site"
     monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{ROOT}")
-    for name, value in {"TARGET": str(site), "NO_DEPS": "1", "NO_INDEX": "1",
-                        "NO_BUILD_ISOLATION": "0", "DISABLE_PIP_VERSION_CHECK": "1"}.items():  # fmt: skip
-        monkeypatch.setenv(f"PIP_{name}", value)
+    monkeypatch.setenv("PIP_TARGET", str(site))
+    for name in ("NO_DEPS", "NO_INDEX", "DISABLE_PIP_VERSION_CHECK"):
+        monkeypatch.setenv(f"PIP_{name}", "1")
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")  # pip reads it the other way round
     with matplotlib.rc_context({"backend": "agg"}):
         yield {"__name__": "guide"}
     pyplot.close("all")
@@ -245,7 +246,7 @@ def test_the_papers_notebook_says_what_it_lacks(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("ZARRBENCH_PUBLISHED", str(tmp_path / "nowhere"))
-    with pytest.raises(CellExecutionError, match="the study's tables are not in .*nowhere"):
+    with pytest.raises(CellExecutionError, match=r"the study's tables are not in .*nowhere"):
         execute(DOCS / "notebooks/paper_revisited.ipynb", tmp_path)
 
 
