@@ -28,7 +28,9 @@ bench: .venv/test-installed
 # The guide, in docs/_build/html; its notebooks are run on the demo. A warning is an error.
 docs: .venv/test-installed
 	test -d data/synthetic/predictions.zarr || $(MAKE) demo
-	ZARRBENCH_DATA=$(CURDIR)/data $(BIN)/python -m sphinx -b html -E -W --keep-going -q \
+	ZARRBENCH_DATA=$(CURDIR)/data \
+		ZARRBENCH_PUBLISHED=$${ZARRBENCH_PUBLISHED:-$(CURDIR)/../shared/published} \
+		$(BIN)/python -m sphinx -b html -E -W --keep-going -q \
 		-d docs/_build/trees docs docs/_build/html
 
 # Editable, so that tests see the sources; it serves the demo as well.
