@@ -98,6 +98,15 @@ def bcftools() -> str:
 
 
 @pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium."""
+    found = shutil.which("chromium")
+    if found is None:
+        absent("chromium is not installed")
+    return str(found)
+
+
+@pytest.fixture(scope="session")
 def enformer_pytorch() -> ModuleType:
     """Another implementation of Enformer, of the extra `parity`."""
     try:

@@ -95,4 +95,5 @@ def test_wheel_holds_recipes_and_template(tmp_path: Path) -> None:
     for family in ("stores", "pipelines", "cluster"):
         for path in (ROOT / family).iterdir():
             assert f"zarrbench/recipes_packaged/{family}/{path.name}" in names
-    assert "zarrbench/report/page.html.j2" in names
+    for name in ("page.html.j2", "explorer.html.j2", "explorer.css", "explorer.js"):
+        assert f"zarrbench/report/{name}" in names

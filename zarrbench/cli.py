@@ -193,7 +193,7 @@ def explore(pipeline: str, sources: Path | None, data: "Place", port: int) -> No
         click.echo(text)
         say("open this URL in a browser; Ctrl-C ends it")
 
-    serve(_workspace(pipeline, data, sources), port, announce)
+    serve(open_workspace(pipeline, data, sources), port, announce)
 
 
 @main.command()

@@ -49,7 +49,7 @@ def tables(
     data: "Place",
     as_json: bool,
 ) -> None:
-    """Write every result of PIPELINE into FOLDER, one tidy table each.
+    """Write every result as a tidy table into FOLDER.
 
     FOLDER/tables.json says what every column means, and which tables are missing and why.
     """
@@ -90,9 +90,10 @@ def anndata(
     data: "Place",
     as_json: bool,
 ) -> None:
-    """Write the predictions of PIPELINE as AnnData (FILE.h5ad or FILE.zarr), people by genes.
+    """Write predictions as AnnData, people by genes.
 
-    It has the ids of people: local data. The expression is the layer 'observed'.
+    FILE ends with .h5ad or .zarr, and has the ids of people: local data. The expression is the
+    layer 'observed'.
     """
     from zarrbench.exports.cube import export_anndata
 
@@ -118,9 +119,10 @@ def vcf(
     data: "Place",
     as_json: bool,
 ) -> None:
-    """Write attributions, slopes and drivers of PIPELINE as a VCF without people (FILE.vcf.gz).
+    """Write attributions and drivers as VCF, without people.
 
-    What fewer than five people decide is left out. The index lies beside it.
+    FILE ends with .vcf.gz; its index is written beside it. Slopes of SNVs whose rarer allele fewer
+    than five people carry are left out.
     """
     from zarrbench.exports.vcf import export_vcf
 

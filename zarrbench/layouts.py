@@ -205,8 +205,8 @@ GENE_STATISTICS = Layout(
         "null_mean": Variable(("gene",), "float", "mean |r| of the random predictors"),
         "null_sd": Variable(("gene",), "float", "standard deviation of those |r|, ddof 0"),
         "null_rms": Variable(("gene",), "float", "root mean square of those |r|"),
-        "null_edge": Variable(
-            ("null_edge",), "float", "edges of the bins of |r|, from 0 to 1", optional=True
+        "null_bin": Variable(
+            ("null_bin",), "float", "lower edge of each of the equal bins of |r|", optional=True
         ),
         "null_count": Variable(
             ("gene", "null_bin"), "int", "random predictors with |r| in the bin", optional=True

@@ -1,10 +1,16 @@
 """Every variable of every store is in a table, with its meaning."""
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+import xarray as xr
 
 from zarrbench.exports.catalogue import LAYOUTS, NOT_IN_TABLES, TABLES, OfFile, OfStore
 from zarrbench.exports.rows import _INTERNAL, _KEYS
+from zarrbench.layouts import Layout
 from zarrbench.pipeline import STAGES
+from zarrbench.storage import open_dataset, write_dataset
 
 
 def test_every_stage_that_leaves_a_store_has_tables():
@@ -43,3 +49,31 @@ def test_names_of_people_are_in_marked_tables_alone():
         columns = set(getattr(table, "meanings", ()))
         of_people = dims & {"individual", "sample"} or {"individual", "individual_1"} & columns
         assert bool(of_people) == table.people, name
+
+
+def made_up(layout: Layout) -> xr.Dataset:
+    """A store with all that its layout may hold, two of everything."""
+    kinds = {"string": ["a", "b"], "float": [0.5, np.nan], "int": [1, 1], "bool": [True, False]}
+    columns = {}
+    for name, variable in layout.variables.items():
+        values = np.array(kinds[variable.kind], object if variable.kind == "string" else None)
+        shape = (2,) * len(variable.dims)
+        columns[name] = (variable.dims, np.broadcast_to(values, shape).copy())
+    found = layout.described(xr.Dataset(columns).set_coords(layout.variables))
+    return found.reset_coords([n for n in found.coords if n not in found.dims]).assign_attrs(
+        statistic="a"
+    )
+
+
+@pytest.mark.parametrize("name", [n for n, t in TABLES.items() if isinstance(t, OfStore)])
+def test_tables_of_stages_that_no_test_runs(finished, name, tmp_path):
+    table = TABLES[name]
+    store = made_up(LAYOUTS[table.stage])
+    write_dataset(store, tmp_path / "store.zarr", LAYOUTS[table.stage])
+    rows = table.read(finished, open_dataset(tmp_path / "store.zarr", LAYOUTS[table.stage]))
+    made = pd.concat(rows.blocks)
+    assert len(made) == 2 ** len(table.dims)
+    assert [*made] == rows.schema.names
+    for field in rows.schema:
+        assert field.metadata[b"description"], field.name
+    pa.Table.from_pandas(made, rows.schema, preserve_index=False).validate(full=True)

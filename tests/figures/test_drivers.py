@@ -242,7 +242,7 @@ def test_distances_near_the_tss():
     far = made_drivers([0.5], drivers=[(0, 30_000, True)])
     table, _, svg = drawn(driver_figures.driver_distances, far, zoom=19_999)
     assert table.drivers.sum() == 0
-    assert "no compared gene has a driver within 19,999 bases" in svg
+    assert "no examined gene has a driver to compare within 19,999 bases" in svg
 
 
 @pytest.mark.parametrize("distance", [0, 1, -3, 40, 120, -5000, 9_999])

@@ -28,7 +28,7 @@ def made_statistics(r, p=None, q=None, significant=None, names=None) -> xr.Datas
     n = len(r)
     p = np.linspace(0.001, 0.9, n) if p is None else np.asarray(p, dtype=float)
     q = p if q is None else np.asarray(q, dtype=float)
-    sizes = {"gene": n, "statistic": 1, "case": 1}
+    sizes = {"gene": n, "statistic": 1, "case": 1, "null_bin": 1}
     made = {"string": "s", "float": 0.5, "int": 1, "bool": False}
     variables = {
         name: (kind.dims, np.full([sizes[d] for d in kind.dims], made[kind.kind]))

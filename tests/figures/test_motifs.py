@@ -162,6 +162,22 @@ def test_around_the_tss_many_columns_are_bars(flank, with_letters):
     assert "bases from the TSS" in svg
 
 
+def test_zoom_gives_letters_back():
+    motifs = made_motifs(flank=1000)
+    table, _, svg = drawn(figures.scan_logo, motifs, GENE, VARIANTS, around="tss", heat_map=True)
+    assert (table["mark"] == "logo").sum() == 2001
+    assert len(svg) < 150_000
+    table, ax, _ = drawn(figures.scan_logo, motifs, GENE, VARIANTS, around="tss", zoom=20)
+    logo = table[table["mark"] == "logo"]
+    assert logo["offset"].tolist() == list(range(-20, 21))
+    assert (table["mark"] == "snv").sum() == 0
+    scan = motifs["tss_scan"].values[0, 980:1021]
+    largest = float(motifs["tss_largest"][0])
+    np.testing.assert_allclose(logo["value"], -scan.mean(axis=1) / largest)
+    widths = {round(p.get_extents().width, 6) for p in ax.child_axes[0].collections[0].get_paths()}
+    assert widths == {0.92}
+
+
 def test_heat_map_and_conservation():
     motifs = made_motifs()
     rng = np.random.default_rng(3)

@@ -214,3 +214,36 @@ def test_no_profile_of_a_gene(profile):
     assert not ax.child_axes
     sentence = "attribute with profiles" if profile is None else "no base changes the prediction"
     assert sentence in svg
+
+
+def test_long_windows_are_drawn_in_fewer_stretches():
+    rng = np.random.default_rng(2)
+    start = np.arange(-98_304, 98_304, 128)
+    near = np.arange(-10_000, 10_000, 10)
+    windows = xr.Dataset(
+        {
+            "sd": (("gene", "start"), rng.random((6, start.size))),
+            "size": (("gene", "start"), rng.random((6, start.size))),
+            "near": (("gene", "near_start"), rng.random((6, near.size))),
+        },
+        {"gene": list("abcdef"), "start": start, "near_start": near},
+        {"end": 98_304, "near_end": 10_000},
+    )
+    for zoom, name, values in ((None, "start", "size"), (10_000, "near_start", "near")):
+        table, _, svg = drawn(
+            figures.grouped_profiles, windows, pd.Series(dtype=float), n_groups=1, zoom=zoom
+        )
+        rows = table[table["quantity"] == "size"]
+        assert 150 < len(rows) <= 300
+        assert rows["start"].tolist()[1:] == rows["end"].tolist()[:-1]
+        assert (rows["start"].min(), rows["end"].max()) == (
+            (-98_304, 98_304) if zoom is None else (-10_000, 10_000)
+        )
+        for row in rows.itertuples():
+            here = (windows[name] >= row.start) & (windows[name] < row.end)
+            assert row.value == pytest.approx(windows[values].values[:, here].mean())
+        assert len(svg) < 100_000
+    long = made_profile(98_304, 98_304)
+    table, _, svg = drawn(figures.gene_profile, long, made_variants(5))
+    assert (table["mark"] == "window").sum() <= 600
+    assert len(svg) < 150_000

@@ -279,7 +279,7 @@ def test_no_main_driver_at_all(study, client):
     assert shown["in_a_motif_supported"] == "0 of 0"
     assert motif_table(found).empty
     run_report(workspace, {})
-    assert "no compared gene has a driver" in workspace.report.read_text()
+    assert "no examined gene has a driver" in workspace.report.read_text()
     assert cluster_table(workspace).empty
     assert largest_clusters(workspace, found) == {}
 

@@ -12,7 +12,7 @@ from zarrbench.statistics.gradient_profiles import in_stretches, standardised, w
 #: bases of a window; bases to either side of the TSS that are kept more finely, and how finely
 WINDOW, NEAR, FINE = 128, 10_000, 10
 # Genes read at once
-_BLOCK = 64
+_BLOCK = 8
 
 
 def profile_of(

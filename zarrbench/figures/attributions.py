@@ -14,9 +14,6 @@ from matplotlib.ticker import MaxNLocator
 from zarrbench.figures.style import NEUTRAL, RIGHT, labelled, legend, say
 from zarrbench.figures.variants import by_carriers, disclosed, ring
 
-#: bases from the TSS
-DISTANCE = "bases from the TSS, forward strand"
-
 
 def ism_along_window(variants: pd.DataFrame, ax: Axes, zoom: int | None = None) -> pd.DataFrame:
     """Draw in-silico mutagenesis of the SNVs of a gene along its window, drivers ringed (Fig. 1e).
@@ -42,7 +39,9 @@ def ism_along_window(variants: pd.DataFrame, ax: Axes, zoom: int | None = None) 
         variants = variants[variants["distance"].abs() <= zoom]
     names = ["distance", "effect_allele", "ism", "carrier_frequency", "is_driver", "increment"]
     table = disclosed(variants, ["ism"], names)
-    labelled(ax, DISTANCE, "change of the prediction\nby the effect allele")
+    labelled(
+        ax, "bases from the TSS, forward strand", "change of the prediction\nby the effect allele"
+    )
     if table.empty:
         where = "" if zoom is None else f"\nwithin {zoom:,} bases of the TSS"
         say(ax, f"no SNV with an attribution and enough carriers{where}")
@@ -60,7 +59,7 @@ def ism_along_window(variants: pd.DataFrame, ax: Axes, zoom: int | None = None) 
 
 
 def ism_against_gradient(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
-    """Draw how r over a gene's SNVs of in-silico mutagenesis and gradient is distributed (S. 5).
+    """Draw r over a gene's SNVs of in-silico mutagenesis and gradient (Supp. Fig. 5).
 
     Parameters
     ----------
@@ -95,10 +94,10 @@ def ism_against_gradient(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
 
 
 def linearity(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
-    """Draw how r of the linear sum of attributions with the prediction is distributed (S. 6).
+    """Draw r of the linear sum of attributions with the prediction (Supp. Fig. 6).
 
-    Of in-silico mutagenesis as bars, of gradients as an outline. The dashed line is the `min_r` of
-    linearity that genes must pass to be compared.
+    Genes by in-silico mutagenesis as bars, by gradients as an outline. The dashed line is the
+    `min_r_linear` above which genes are compared.
 
     Parameters
     ----------

@@ -131,7 +131,8 @@ def driver_distances(drivers: xr.Dataset, ax: Axes, zoom: int | None = None) -> 
     if not within.any():
         say(
             ax,
-            "no compared gene has a driver" + ("" if zoom is None else f" within {zoom:,} bases"),
+            "no examined gene has a driver to compare"
+            + ("" if zoom is None else f" within {zoom:,} bases"),
         )
         return bars
     panels = stacked(ax, [1, 1], 0.2)

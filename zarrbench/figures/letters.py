@@ -17,6 +17,8 @@ from zarrbench.figures.style import NEUTRAL
 COLOURS = {"A": "#009e73", "C": "#0072b2", "G": "#e69f00", "T": "#d55e00"}
 # Of their column; the rest is the gap to the next
 _WIDTH = 0.92
+# More bars are an image inside the drawing
+_MANY = 1_000
 
 
 def draw_letters(ax: Axes, letters: pd.DataFrame) -> PathCollection:
@@ -45,7 +47,10 @@ def draw_bars(ax: Axes, letters: pd.DataFrame) -> PolyCollection:
     corners = [(x - 0.5, bottom), (x - 0.5, top), (x + 0.5, top), (x + 0.5, bottom)]
     shapes = np.stack([np.column_stack(corner) for corner in corners], axis=1)
     colours = [COLOURS.get(base, NEUTRAL) for base in letters["base"]]
-    drawn = PolyCollection(list(shapes), facecolors=colours, linewidths=0, zorder=2)
+    image = len(letters) > _MANY
+    drawn = PolyCollection(
+        list(shapes), facecolors=colours, linewidths=0, zorder=2, rasterized=image
+    )
     ax.add_collection(drawn)
     return drawn
 

@@ -44,6 +44,7 @@ def scan_logo(
     base: Literal["reference", "variant"] = "reference",
     conservation: pd.Series | None = None,
     heat_map: bool = False,
+    zoom: int | None = None,
 ) -> pd.DataFrame:
     """Draw what the network reads around the main driver, or the TSS, of a gene (Supp. Fig. 3).
 
@@ -71,6 +72,8 @@ def scan_logo(
         phyloP by position (1-based): letters from 1.3, bars below, nothing below -0.5.
     heat_map : bool
         Draw the change by every base, too.
+    zoom : int, optional
+        Bases to either side of the centre; 60 at most have letters.
 
     Returns
     -------
@@ -78,7 +81,6 @@ def scan_logo(
         A row for each mark: `mark` ("logo", "snv", "conservation", "scan"), `offset` (bases from
         the centre), `position` (1-based), `base` (that is there; the one put in for "snv" and
         "scan"), `value`, `r_slope` of SNVs; empty if there is no scan of the gene.
-
     """
     what = "the main driver" if around == "driver" else "the TSS"
     labelled(ax, f"bases from {what}, forward strand", "needed for\nthe prediction")
@@ -92,6 +94,8 @@ def scan_logo(
         say(ax, refusal)
         return pd.DataFrame(columns=_MARKS)
     scan = one["driver_scan"].sel(base=base) if around == "driver" else one["tss_scan"]
+    if zoom is not None:
+        scan = scan[np.abs(scan[scan.dims[0]].values) <= zoom]
     offsets = scan[scan.dims[0]].values
     logo, changes = _marks_of_scan(scan.values, offsets, float(one["tss_largest"]))
     snvs = _snvs(variants, centre, offsets, float(one["tss_largest"]))

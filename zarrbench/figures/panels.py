@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.ticker import MaxNLocator
+
+from zarrbench.figures.style import colour_bar
 
 
 def stacked(
@@ -50,10 +51,4 @@ def grid(ax: Axes, rows: int, columns: int, gap: tuple[float, float]) -> list[Ax
 
 def scale(ax: Axes, colours: ScalarMappable, label: str) -> Axes:
     """Draw the scale of `colours` to the right of `ax`, which may be a panel; return its Axes."""
-    beside = ax.inset_axes((1.025, 0, 0.025, 1))
-    drawn = ax.figure.colorbar(colours, cax=beside)
-    drawn.set_label(label, fontsize=8)
-    drawn.locator = MaxNLocator(4)
-    beside.tick_params(labelsize=8, length=0)
-    drawn.outline.set_visible(False)
-    return beside
+    return colour_bar(ax, colours, label, ax.inset_axes((1.025, 0, 0.025, 1))).ax

@@ -13,15 +13,22 @@ from zarrbench.attributions.profiles import NEAR
 from zarrbench.figures.panels import stacked
 from zarrbench.figures.style import CUT, NEUTRAL, RIGHT, WRONG, labelled, legend, points, say
 from zarrbench.figures.variants import CARRIERS, disclosed
-from zarrbench.statistics.gradient_profiles import group_means, profile_groups, sliding
+from zarrbench.statistics.gradient_profiles import (
+    group_means,
+    in_stretches,
+    profile_groups,
+    sliding,
+)
 from zarrbench.tables import plain_column
 
 #: bases from the TSS that are marked in panels of groups: three bins of the study's network
 _MARKED = 192
 _WINDOW = 128
 _MAGENTA = "#cc79a7"  # of the Okabe-Ito palette
-# A profile is drawn as the range of so many stretches at most: no drawing shows more
-_STRETCHES = 800
+# What is longer is drawn in so many stretches at most: no panel shows more
+_STRETCHES = 600
+_OF_GROUP = 300
+_STEP = 32
 _NO_PROFILE = "no gradient of every base:\nattribute with profiles: true"
 
 
@@ -31,7 +38,8 @@ def grouped_profiles(
     """Draw profiles of gradients of genes in groups that are alike (Supp. Fig. 10).
 
     A panel a group: the mean magnitude filled, the mean standard deviation in windows as a line,
-    both of profiles divided by their standard deviation; the TSS dashed, 192 bases to either side
+    both of profiles divided by their standard deviation, and averaged over neighbouring windows
+    where these are more than a panel shows; the TSS dashed, 192 bases to either side
     dotted; to the right how many genes have r > 0, and r <= 0. Give `ax` 0.45 inches a group, and
     1.2 more.
 
@@ -84,12 +92,11 @@ def gene_profile(
     """Draw the gradient along the window of a gene, with its SNVs and drivers (METHODS section 23).
 
     The attribution of bases as a grey area, the range of stretches where it is long; gradients of
-    SNVs as points, the denser the more people carry it; drivers ringed, the main one
-    by a square in magenta.
-    Below, mean and standard deviation in windows of 128 bases every 32. All over the largest
-    magnitude of the attribution of bases, where the study divides by that of the gradient, which
-    is not kept: the same but for the unit of the y axis. SNVs of few carriers are not drawn
-    (`zarrbench.figures.variants.disclosed`).
+    SNVs as points, the denser the more people carry it; drivers ringed, the main one by a square in
+    magenta. Below, mean and standard deviation in windows of 128 bases, every 32 or, along a long
+    window, a multiple of it. All over the largest magnitude of the attribution of bases, where the
+    study divides by that of the gradient, which is not kept: the same but for the unit of the y
+    axis. SNVs of few carriers are not drawn (`zarrbench.figures.variants.disclosed`).
 
     Parameters
     ----------
@@ -148,14 +155,17 @@ def _group_lines(windows: xr.Dataset, groups: np.ndarray, zoom: int | None) -> l
         starts = windows[start].values
         ends = np.append(starts[1:], windows.attrs[end])
         shown = np.full(len(starts), True) if zoom is None else (ends > -zoom) & (starts < zoom)
-        means = group_means(windows[name].values, groups)[:, shown]
+        together = -(-int(shown.sum()) // _OF_GROUP)
+        means = in_stretches(group_means(windows[name].values, groups)[:, shown], together)
+        firsts = starts[shown][::together]
+        lasts = np.append(firsts[1:], ends[shown][-1])
         parts.append(
             pd.DataFrame(
                 {
-                    "group": np.repeat(np.arange(len(means)), shown.sum()),
+                    "group": np.repeat(np.arange(len(means)), len(firsts)),
                     "quantity": quantity,
-                    "start": np.tile(starts[shown], len(means)),
-                    "end": np.tile(ends[shown], len(means)),
+                    "start": np.tile(firsts, len(means)),
+                    "end": np.tile(lasts, len(means)),
                     "value": means.ravel(),
                 }
             )
@@ -209,7 +219,7 @@ def _draw_groups(ax: Axes, table: pd.DataFrame, zoom: int | None) -> None:
     panels[-1].xaxis.set_major_locator(MaxNLocator(6))
     for label, colour in (("genes, r > 0", RIGHT), ("r ≤ 0", WRONG)):
         panels[0].scatter([], [], 26, colour, marker="s", linewidths=0, label=label)
-    legend(panels[0], 4)
+    legend(panels[0], columns=4)
 
 
 def _draw_group(ax: Axes, size: pd.DataFrame, sd: pd.DataFrame) -> None:
@@ -241,7 +251,8 @@ def _ranges(distance: np.ndarray, values: np.ndarray) -> pd.DataFrame:
 
 
 def _moving(distance: np.ndarray, values: np.ndarray) -> pd.DataFrame:
-    starts, mean, sd = sliding(values, _WINDOW)
+    step = _STEP * -(-len(values) // (_STEP * _STRETCHES))
+    starts, mean, sd = sliding(values, _WINDOW, step)
     start = distance[starts]
     return pd.DataFrame(
         {"mark": "window", "start": start, "end": start + _WINDOW, "value": mean, "highest": sd}
@@ -277,5 +288,5 @@ def _draw_gene(ax: Axes, table: pd.DataFrame) -> None:
         panel.yaxis.set_major_locator(MaxNLocator(4))
     above.set_xlim(edges[0], edges[-1])
     below.xaxis.set_major_locator(MaxNLocator(6))
-    legend(above, 4)
+    legend(above, columns=4)
     below.legend(loc="upper left", ncols=2, frameon=False, fontsize=7, borderpad=0)

@@ -87,9 +87,10 @@ def density(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(kernel(rotated[:, wide].T)[cell.ravel()])
 
 
-def colour_bar(ax: Axes, scale: ScalarMappable, label: str) -> Colorbar:
-    """Put what colours mean beside the axes."""
-    bar = ax.figure.colorbar(scale, ax=ax, fraction=0.04, pad=0.02, aspect=30)
+def colour_bar(ax: Axes, scale: ScalarMappable, label: str, beside: Axes | None = None) -> Colorbar:
+    """Put what colours mean beside the axes, or into Axes that stand there."""
+    place: dict[str, Any] = {"ax": ax, "fraction": 0.04, "pad": 0.02, "aspect": 30}
+    bar = ax.figure.colorbar(scale, **(place if beside is None else {"cax": beside}))
     bar.set_label(label, fontsize=8)
     bar.locator = MaxNLocator(5)
     bar.ax.tick_params(labelsize=8, length=0)
@@ -133,18 +134,19 @@ def say(ax: Axes, sentence: str) -> None:
     ax.set(xticks=[], yticks=[])
 
 
-def as_svg(figure: Figure) -> str:
+def as_svg(figure: Figure, name: str = "") -> str:
     """Return `figure` as an SVG element to stand inside an HTML page.
 
-    The same drawing gives the same text: no date, and ids that follow from the content, so that
-    several figures in one page do not share any. Text stays text. Size, font and ink are the
-    page's, and so are other colours where it sets ``--right``, ``--wrong``, ``--cut``, ``--card``.
+    The same drawing gives the same text: no date, and ids that follow from content and `name`, so
+    that several figures in one page do not share any, even if they look alike. Text stays text.
+    Size, font and ink are the page's, and so are other colours where it sets ``--right``,
+    ``--wrong``, ``--cut``, ``--card``.
     """
     buffer, nothing = io.BytesIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "zarrbench"}):
         figure.savefig(buffer, format="svg", dpi=200, transparent=True, metadata=nothing)
     root = ElementTree.fromstring(buffer.getvalue())
-    prefix = f"f{hashlib.sha256(buffer.getvalue()).hexdigest()[:10]}-"
+    prefix = f"f{hashlib.sha256(name.encode() + buffer.getvalue()).hexdigest()[:10]}-"
     for element in root.iter():
         for name, value in element.attrib.items():
             if name == "id":

@@ -10,7 +10,7 @@ from zarrbench.figures.panels import scale
 from zarrbench.figures.style import CUT, RIGHT, points
 
 # Of one colour, the denser the more carry it: so it can be read on light and on dark pages
-CARRIERS = ListedColormap([(*to_rgb(RIGHT), alpha) for alpha in np.linspace(0.3, 1, 36)])
+CARRIERS = ListedColormap([(*to_rgb(RIGHT), alpha) for alpha in np.linspace(0.4, 1, 31)])
 
 
 def disclosed(variants: pd.DataFrame, known: list[str], names: list[str]) -> pd.DataFrame:

@@ -1,99 +1,42 @@
 """Which figures a report has: each a row of METHODS section 24, what it needs, and its caption."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 import xarray as xr
+from matplotlib.axes import Axes
 
-from zarrbench.figures import drivers, genes, people
-from zarrbench.figures.disclosure import MINIMUM_PEOPLE
+from zarrbench.figures import (
+    attributions,
+    choices,
+    clusters,
+    drivers,
+    genes,
+    motifs,
+    population,
+    predixcan,
+    profiles,
+)
+from zarrbench.report.figure_recipes import TALL, FigureRecipe, Section
 from zarrbench.report.inputs import ReportInputs
+from zarrbench.statistics.sequence_clusters import Motif
+
+# Bases to either side of the TSS where distances are looked at closer, as in the study
+_NEAR = 19_999
+# Groups of gradient profiles: one of the study's five numbers
+_GROUPS = 5
 
 
-@dataclass(frozen=True)
-class FigureRecipe:
-    """One figure of a report.
-
-    Parameters
-    ----------
-    name : str
-        Stem of its files.
-    title : str
-        What is drawn, for those who cannot see it.
-    caption : str or callable
-        May name attributes of the drawn table in braces; or is made from that table.
-    draw : callable
-        Takes the inputs, for a figure of one gene its id, and the Axes; returns the drawn table.
-    needs : tuple of str
-        Stages without which there is nothing to draw.
-    study : str
-        The figure of the study that it corresponds to.
-    size : tuple of float
-        Inches.
-    """
-
-    name: str
-    title: str
-    caption: str | Callable[[pd.DataFrame], str]
-    draw: Callable[..., pd.DataFrame]
-    needs: tuple[str, ...] = ()
-    study: str = ""
-    size: tuple[float, float] = (4.6, 3.6)
-
-    def missing(self, inputs: ReportInputs) -> str:
-        """Return why the figure cannot be drawn, empty if it can."""
-        for stage in self.needs:
-            there = inputs.drivers is not None if stage == "drivers" else stage in inputs.stages
-            if not there:
-                return inputs.absent.get(stage, f"the pipeline has no stage {stage}")
-        return ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """Figures under one heading, with a note on what they have in common."""
-
-    id: str
-    heading: str
-    note: str
-    figures: tuple[FigureRecipe, ...]
-
-
-def _drivers(inputs: ReportInputs) -> xr.Dataset:
-    assert inputs.drivers is not None, "a figure of drivers needs the stage"
-    return inputs.drivers.drivers
-
-
-def _variants(inputs: ReportInputs, gene: str) -> pd.DataFrame:
-    assert inputs.drivers is not None, "a figure of a gene's SNVs needs the drivers stage"
-    return inputs.drivers.variants(gene)
-
-
-def _of_people(marks: pd.DataFrame) -> str:
-    """Return the caption of people: how many are in cells too sparse to show."""
-    if (marks["mark"] == "person").any():
-        return "Each point is one person."
-    if not marks.attrs["groups"]:
-        return ""
-    one = marks.attrs["groups"] == 1
-    return (
-        f"Each cell holds {MINIMUM_PEOPLE} people or more; {marks.attrs['suppressed']:,} of "
-        f"{marks.attrs['people']:,} people are in sparser ones, which are not drawn. Points: means "
-        f"of {marks.attrs['groups']} group{'' if one else 's'} of {MINIMUM_PEOPLE} people or more, "
-        f"by observed expression."
-    )
-
-
-ACROSS_GENES = Section(
-    "across-genes",
-    "Across genes",
-    "Genes without a defined r, where predictions or expression do not vary, are left out.",
-    (
+def across_genes(inputs: ReportInputs) -> list[FigureRecipe]:
+    """Return the figures in which a point or a count is a gene."""
+    statistic = str(inputs.statistics.attrs["statistic"])
+    found = [
         FigureRecipe(
             "fig_2a",
             "Scatter plot of r against minus log10 p, one point a gene",
-            "Each point is a gene; the highest and the lowest r are named.",
+            f"Each point is a gene, coloured by its mean prediction. p is that of {statistic}. The "
+            f"highest and the lowest r are named.",
             lambda inputs, ax: genes.r_against_p(inputs.statistics, ax),
             study="Fig. 2a",
         ),
@@ -103,69 +46,333 @@ ACROSS_GENES = Section(
             "How r is distributed over the genes that have one.",
             lambda inputs, ax: genes.r_histogram(inputs.statistics, ax),
         ),
-    ),
-)
-
-OF_GENE = (
-    FigureRecipe(
-        "fig_1d",
-        "Predicted against observed expression",
-        _of_people,
-        lambda inputs, gene, ax: people.predicted_against_observed(
-            inputs.predicted.sel(gene=gene).compute(),
-            inputs.observed.sel(gene=gene).compute(),
-            ax,
-            inputs.individual_points,
+        *_population(inputs),
+        FigureRecipe(
+            "mean_and_sd_observed",
+            "Standard deviation against mean of observed expression, one point a gene",
+            "How much expression varies across people, by its mean.",
+            lambda inputs, ax: genes.moments(inputs.statistics, "mean_observed", "sd_observed", ax),
         ),
-        study="Fig. 1d and 2b",
-    ),
-    FigureRecipe(
-        "fig_2d",
-        "Slope of expression against attribution, one point an SNV",
-        "What each SNV does in the network, and in people. Rings grow with what a driver adds. "
-        "{left_out:,} SNVs have no slope here or fewer than "
-        f"{MINIMUM_PEOPLE} carriers, and are not drawn.",
-        lambda inputs, gene, ax: drivers.slope_against_attribution(_variants(inputs, gene), ax),
-        needs=("drivers",),
-        study="Fig. 2d",
-    ),
-)
+        FigureRecipe(
+            "mean_and_sd_predicted",
+            "Standard deviation against mean of predictions, one point a gene",
+            "How much predictions vary across people, by their mean.",
+            lambda inputs, ax: genes.moments(
+                inputs.statistics, "mean_predicted", "sd_predicted", ax
+            ),
+        ),
+        FigureRecipe(
+            "sd_observed_and_predicted",
+            "Standard deviation of predictions against that of expression, one point a gene",
+            "Whether predictions vary where expression does.",
+            lambda inputs, ax: genes.moments(inputs.statistics, "sd_observed", "sd_predicted", ax),
+        ),
+        FigureRecipe(
+            "personal_and_reference",
+            "Mean prediction of the people against that of the reference, one point a gene",
+            "What the reference sequence gives, beside the mean of the people.",
+            lambda inputs, ax: genes.personal_against_reference(inputs.statistics, ax),
+        ),
+    ]
+    return found
 
-DRIVERS = Section(
-    "drivers",
-    "Which variants make the prediction",
-    "Every SNV was put into the reference alone. Drivers are those that make the predictions of "
-    "people differ; expression supports one when its eQTL slope has the same sign. All SNVs are "
-    "in concordance.parquet, drivers in drivers.tsv.",
-    (
+
+def _population(inputs: ReportInputs) -> list[FigureRecipe]:
+    """Return reference predictions against means: of all genes, of each subset, of weights."""
+    needs, studied = ("population",), "Fig. 1b, Supp. Fig. 1, Ext. Data 2a"
+    track = str(inputs.statistics.attrs["track"])
+    subsets: list[str] = []
+    if "population" in inputs.stages:
+        subsets = [str(name) for name in inputs.stages["population"]["subset"].values]
+
+    def of_subset(subset: str | None) -> Callable[[ReportInputs, Axes], pd.DataFrame]:
+        return lambda inputs, ax: population.reference_against_mean(
+            inputs.stages["population"], ax, subset, track
+        )
+
+    title = "Prediction for the reference against mean expression, one point a gene"
+    found = [
+        FigureRecipe(
+            f"fig_1b{_stem(subset)}" if number else "fig_1b",
+            f"{title}{f': {subset}' if number else ''}",
+            f"Genes: {subset or 'all'}.",
+            of_subset(subset),
+            needs,
+            studied,
+        )
+        for number, subset in enumerate(subsets or [None])
+    ]
+    weighted = FigureRecipe(
+        "fig_1b_weighted",
+        "Weighted prediction for the reference against mean expression, one point a gene",
+        "The same of all tracks by weight.",
+        lambda inputs, ax: population.weighted_reference_against_mean(
+            inputs.stages["track_weights"], ax
+        ),
+        ("track_weights",),
+        "Fig. 1b",
+    )
+    return [*found, weighted]
+
+
+def of_drivers(inputs: ReportInputs) -> list[FigureRecipe]:
+    """Return the figures of what drives predictions, over examined genes."""
+    needs = ("drivers",)
+    return [
         FigureRecipe(
             "fig_2e",
             "Share of supported drivers against r, one point a gene",
             "Each point is an examined gene with drivers. A driver is supported if expression "
             "rises with the allele that raises the prediction. Dotted: means of the groups.",
             lambda inputs, ax: drivers.support_against_r(_drivers(inputs), ax),
-            needs=("drivers",),
-            study="Fig. 2e",
+            needs,
+            "Fig. 2e",
         ),
         FigureRecipe(
             "fig_s7",
             "Histogram of the number of drivers of a gene",
             "How many variants make the prediction of an examined gene; 21 stands for more.",
             lambda inputs, ax: drivers.drivers_per_gene(_drivers(inputs), ax),
-            needs=("drivers",),
-            study="Supp. Fig. 7",
+            needs,
+            "Supp. Fig. 7",
+        ),
+        *_distances(inputs),
+        FigureRecipe(
+            "fig_s5",
+            "Histogram of the correlation of in-silico mutagenesis and gradient",
+            "Over the SNVs of a gene.",
+            lambda inputs, ax: attributions.ism_against_gradient(_drivers(inputs), ax),
+            needs,
+            "Supp. Fig. 5",
         ),
         FigureRecipe(
-            "fig_2f",
-            "Histogram of the distance of drivers from the TSS",
-            "Where they lie. The main driver of a gene adds most to the correlation of its linear "
-            "sum.",
-            lambda inputs, ax: drivers.driver_distances(_drivers(inputs), ax),
-            needs=("drivers",),
-            study="Fig. 2f",
+            "fig_s6",
+            "Histogram of the correlation of linear sum and prediction",
+            "How far the effects of single SNVs add up to the prediction of a person.",
+            lambda inputs, ax: attributions.linearity(_drivers(inputs), ax),
+            needs,
+            "Supp. Fig. 6",
         ),
+    ]
+
+
+def _distances(inputs: ReportInputs) -> list[FigureRecipe]:
+    """Return where drivers lie: near the TSS, and over the full range where that is longer."""
+    title = "Histogram of the distance of drivers from the TSS"
+    note = "The main driver of a gene adds most to the correlation of its linear sum."
+
+    def within(zoom: int | None) -> Callable[[ReportInputs, Axes], pd.DataFrame]:
+        return lambda inputs, ax: drivers.driver_distances(_drivers(inputs), ax, zoom)
+
+    far = inputs.drivers is not None and _drivers(inputs)["distance"].size > 0
+    if far and int(abs(_drivers(inputs)["distance"]).max()) > _NEAR:
+        return [
+            FigureRecipe("fig_2f", f"{title}, near it", f"Where they lie. {note}",
+                         within(_NEAR), ("drivers",), "Fig. 2f"),
+            FigureRecipe("fig_s9", title, "The same over the full range.",
+                         within(None), ("drivers",), "Supp. Fig. 9"),
+        ]  # fmt: skip
+    return [
+        FigureRecipe("fig_2f", title, f"Where they lie. {note}",
+                     within(None), ("drivers",), "Fig. 2f and Supp. Fig. 9"),
+    ]  # fmt: skip
+
+
+def of_motifs(inputs: ReportInputs) -> list[FigureRecipe]:
+    """Return the figures of what surrounds drivers, and of gradients along windows."""
+    needs = ("motifs",)
+    return [
+        FigureRecipe(
+            "fig_s11",
+            "Reverse-cumulative histograms of what main drivers disturb",
+            "The share of main drivers that have at least so much.",
+            lambda inputs, ax: motifs.motif_histograms(inputs.stages["motifs"], ax),
+            needs,
+            "Supp. Fig. 11",
+            TALL,
+        ),
+        FigureRecipe(
+            "fig_s8",
+            "Enrichment of unsupported drivers in clusters of sequences",
+            "Clusters of the 13 bases around drivers, in the order of their signed p.",
+            lambda inputs, ax: clusters.cluster_enrichment(_clusters(inputs), ax),
+            needs,
+            "Supp. Fig. 8",
+        ),
+        FigureRecipe(
+            "fig_s8_sizes",
+            "Sizes of clusters of sequences",
+            "How many drivers each holds.",
+            lambda inputs, ax: clusters.cluster_sizes(_clusters(inputs), ax),
+            needs,
+            "Supp. Fig. 8",
+        ),
+        FigureRecipe(
+            "fig_s8_logos",
+            "Letters of the largest clusters of sequences",
+            "What the drivers of a cluster lie in.",
+            lambda inputs, ax: clusters.cluster_logos(
+                _cluster_motifs(inputs), _clusters(inputs), ax
+            ),
+            needs,
+            "Supp. Fig. 8",
+            TALL,
+        ),
+        *(_profiles(zoom) for zoom in (None, 2_000)),
+    ]
+
+
+def _profiles(zoom: int | None) -> FigureRecipe:
+    return FigureRecipe(
+        "fig_s10_near" if zoom else "fig_s10",
+        f"Gradient profiles of genes in groups that are alike{', near the TSS' if zoom else ''}",
+        "Filled: mean magnitude; line: standard deviation in windows of 128 bases. Bars: genes "
+        "with r > 0, and the others.",
+        lambda inputs, ax: profiles.grouped_profiles(
+            _windows(inputs), _r_of_genes(inputs), ax, _GROUPS, zoom
+        ),
+        ("attributions",),
+        "Supp. Fig. 10",
+        TALL,
+    )
+
+
+def of_choices(inputs: ReportInputs) -> list[FigureRecipe]:
+    """Return the figures of other models and other choices on the same people."""
+    return [
+        *(
+            FigureRecipe(
+                name,
+                f"{'|r|' if absolute else 'r'} of the network against r of PrediXcan",
+                "Dark points are significant. Red lines stand at 0.2, the cross at the means.",
+                _predixcan(absolute),
+                ("predixcan",),
+                study,
+            )
+            for name, absolute, study in (
+                ("fig_2c", False, "Fig. 2c"),
+                ("fig_s4", True, "Supp. Fig. 4"),
+            )
+        ),
+        FigureRecipe(
+            "fig_ed1a",
+            "r of the weighted tracks against r of the track, one point a gene",
+            "All tracks by weight, beside the one.",
+            lambda inputs, ax: choices.weighted_against_track(inputs.stages["gene_table"], ax),
+            ("gene_table", "track_weights"),
+            "Ext. Data 1a",
+        ),
+        *_sensitivity(inputs),
+        *_fine_mapped(inputs),
+    ]
+
+
+def _predixcan(absolute: bool) -> Callable[[ReportInputs, Axes], pd.DataFrame]:
+    def draw(inputs: ReportInputs, ax: Axes) -> pd.DataFrame:
+        statistics = inputs.statistics
+        significant = statistics["significant"].sel(statistic=statistics.attrs["statistic"])
+        return predixcan.network_against_predixcan(
+            inputs.stages["predixcan"], significant, ax, absolute
+        )
+
+    return draw
+
+
+def _sensitivity(inputs: ReportInputs) -> list[FigureRecipe]:
+    names: list[str] = [""]
+    if "sensitivity" in inputs.stages:
+        names = [str(name) for name in inputs.stages["sensitivity"]["choice"].values[1:]]
+
+    def of_choice(choice: str) -> Callable[[ReportInputs, Axes], pd.DataFrame]:
+        return lambda inputs, ax: choices.choice_against_main(
+            inputs.stages["sensitivity"], ax, choice
+        )
+
+    return [
+        FigureRecipe(
+            f"fig_ed1b{_stem(name)}",
+            f"r under another choice against r as chosen{f': {name}' if name else ''}",
+            "On the line both are the same.",
+            of_choice(name),
+            ("sensitivity",),
+            "Ext. Data 1b",
+        )
+        for name in names
+    ]
+
+
+def _fine_mapped(inputs: ReportInputs) -> list[FigureRecipe]:
+    table = inputs.stages.get("gene_table", xr.Dataset())
+    names = [str(name) for name in table["variant_list"].values] if "variant_list" in table else []
+
+    def of_list(name: str) -> Callable[[ReportInputs, Axes], pd.DataFrame]:
+        return lambda inputs, ax: choices.fine_mapped_genes(inputs.stages["gene_table"], ax, name)
+
+    return [
+        FigureRecipe(
+            f"fig_ed1c{_stem(name)}",
+            f"|r| of genes with a fine-mapped variant beside the rest: {name}",
+            f"List of variants: {name}.",
+            of_list(name),
+            ("gene_table",),
+            "Ext. Data 1c",
+        )
+        for name in names
+    ]
+
+
+SECTIONS = (
+    Section(
+        "across-genes",
+        "Across genes",
+        "Genes without a defined r, where predictions or expression do not vary, are left out.",
+        across_genes,
+    ),
+    Section(
+        "drivers",
+        "Which variants make the prediction",
+        "Every SNV was put into the reference alone. Drivers are those that make the predictions "
+        "of people differ; expression supports one when its eQTL slope has the same sign. All SNVs "
+        "are in concordance.parquet, drivers in drivers.tsv.",
+        of_drivers,
+    ),
+    Section(
+        "motifs",
+        "What drivers disturb",
+        "Scans of every base around main drivers and TSS, and the sequences around drivers.",
+        of_motifs,
+    ),
+    Section(
+        "other-choices",
+        "Beside other models and choices",
+        "The same people, predicted in another way.",
+        of_choices,
     ),
 )
 
 
-SECTIONS = (ACROSS_GENES, DRIVERS)
+def _stem(name: str | None) -> str:
+    return f"_{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}" if name else ""
+
+
+def _drivers(inputs: ReportInputs) -> xr.Dataset:
+    assert inputs.drivers is not None, "a figure of drivers needs the stage"
+    return inputs.drivers.drivers
+
+
+def _clusters(inputs: ReportInputs) -> pd.DataFrame:
+    assert inputs.clusters is not None, "the motifs stage writes a table of clusters"
+    return inputs.clusters
+
+
+def _cluster_motifs(inputs: ReportInputs) -> Mapping[int, Motif]:
+    return {} if inputs.cluster_motifs is None else inputs.cluster_motifs()
+
+
+def _windows(inputs: ReportInputs) -> xr.Dataset | None:
+    return None if inputs.profile_windows is None else inputs.profile_windows()
+
+
+def _r_of_genes(inputs: ReportInputs) -> pd.Series:
+    r = inputs.statistics["r"]
+    return pd.Series(r.values, [str(gene) for gene in r["gene"].values])

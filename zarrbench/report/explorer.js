@@ -167,7 +167,7 @@
   const accent = (i) => (column.r[i] === null ? "soft" : column.r[i] > 0 ? "right" : "wrong");
 
   function paint() {
-    const ink = shade("ink"), soft = shade("soft"), line = shade("line");
+    const ink = shade("ink"), soft = shade("soft"), line = shade("line"), faint = shade("faint");
     for (const plot of plots.roots()) {
       for (const axis of [...plot.below, ...plot.left]) {
         axis.axis_label_text_color = ink;
@@ -175,8 +175,8 @@
         axis.axis_line_color = axis.major_tick_line_color = soft;
       }
       for (const item of plot.center) {
-        if ("grid_line_color" in item) item.grid_line_color = shade("faint");
-        else item.line_color = item.name === "tss" ? soft : item.name === "gene-r" && state.gene >= 0 ? shade(accent(state.gene)) : line;
+        if ("grid_line_color" in item) item.grid_line_color = faint;
+        else if (item.name !== "gene-r") item.line_color = item.name === "tss" ? soft : line;
       }
     }
   }
@@ -253,11 +253,13 @@
   // --- one gene
 
   const single = element("gene-plots") !== null;
-  const packs = new Map();
+  const packs = new Map();  // those that were unpacked
+  let texts = null;  // all of them, packed
 
   function unpacked(pack) {
     if (!packs.has(pack)) {
-      const bytes = Uint8Array.from(atob(content("gene-views")[pack]), (letter) => letter.charCodeAt(0));
+      texts ??= content("gene-views");
+      const bytes = Uint8Array.from(atob(texts[pack]), (letter) => letter.charCodeAt(0));
       const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
       packs.set(pack, new Response(stream).json());
     }
@@ -319,11 +321,13 @@
     const { people, snvs } = state.view;
     fillPeople(people);
     fillNull(state.view.null);
-    for (const figure of document.querySelectorAll(".snvs")) figure.hidden = !snvs;
-    element("no-snvs").hidden = snvs !== null;
+    const some = Boolean(snvs?.distance.length);
+    for (const figure of document.querySelectorAll(".snvs")) figure.hidden = !some;
+    element("no-snvs").hidden = some;
+    const said = snvs ? saidOfSnvs(snvs) : "What each SNV does in the network and in people needs the stages attributions and drivers, " +
+      "which this run does not have, or has out of date.";
+    element(some ? "said-snvs" : "no-snvs").textContent = said;
     fillSnvs(snvs ?? { distance: [], other: "", effect: "", frequency: [], ism: [], slope: [], increment: [], support: [] });
-    if (snvs) element("said-snvs").textContent = saidOfSnvs(snvs);
-    paint();
   }
 
   function fillPeople(people) {
@@ -360,7 +364,7 @@
     else if (known) [left, right, top] = [[Math.max(0, mean - sd)], [mean + sd], [facts.draws]];
     const colour = shade("soft"), edge = shade("card");
     fill("null-bars", { left, right, top, colour: left.map(() => colour), edge_colour: left.map(() => edge) });
-    Object.assign(model("gene-r"), { location: r || 0, visible: !Number.isNaN(r) });
+    Object.assign(model("gene-r"), { location: r || 0, visible: !Number.isNaN(r), line_color: shade(accent(i)) });
     const range = model("null-range"), end = Math.min(1.02, 1.08 * Math.max(0.05, right.at(-1) ?? 0, r || 0));
     Object.assign(range, { start: 0, end, reset_start: 0, reset_end: end });
     const told = !known ? "This gene has no null." : counts
@@ -468,11 +472,10 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colourAll);
 
   async function begin() {
-    draw();
     colourAll();
     if (every.length) await show(order()[0], false);  // the highest r, as in the table
-    Bokeh.set_log_level("warn");
     await Bokeh.embed.add_document_standalone(plots, document.body, plots.roots().map((plot) => element(places[plot.name])));
   }
-  begin();
+  draw();
+  document.addEventListener("DOMContentLoaded", begin);
 })();

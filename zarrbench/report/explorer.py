@@ -87,7 +87,9 @@ def explored(statistics: xr.Dataset, views: GeneViews | None, embed: bool) -> di
             "served": views is not None and not embed,
             "minimum_people": MINIMUM_PEOPLE,
             "draws": int(statistics.attrs["draws"]),
-            "null_edges": rounded(statistics["null_edge"]) if "null_edge" in statistics else [],
+            "null_edges": rounded([*statistics["null_bin"].values, 1.0])
+            if "null_count" in statistics
+            else [],
             "individual_points": views is not None and views.individual_points,
         },
     }

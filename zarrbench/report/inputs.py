@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from zarrbench.report.gene_views import GeneViews
+from zarrbench.statistics.sequence_clusters import Motif
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +59,14 @@ class ReportInputs:
         Why a stage that is not among them cannot be shown.
     dosage : Callable[[str], xr.DataArray], optional
         ``(variant, individual)`` of the SNVs in the window of a gene, -1 where a call is missing.
+    profile : Callable[[str], xr.DataArray | None], optional
+        ``(distance,)``, the gradient along the window of a gene; None without profiles.
+    profile_windows : Callable[[], xr.Dataset | None], optional
+        Those of all genes in brief, as `zarrbench.attributions.profiles.profile_windows`.
     clusters : pd.DataFrame, optional
         The table of clusters of the motifs stage.
+    cluster_motifs : Callable[[], Mapping[int, Motif]], optional
+        The motifs of the largest of them, by number.
     """
 
     title: str
@@ -76,4 +83,7 @@ class ReportInputs:
     stages: Mapping[str, xr.Dataset] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     dosage: Callable[[str], xr.DataArray] | None = None
+    profile: Callable[[str], xr.DataArray | None] | None = None
+    profile_windows: Callable[[], xr.Dataset | None] | None = None
     clusters: pd.DataFrame | None = None
+    cluster_motifs: Callable[[], Mapping[int, Motif]] | None = None

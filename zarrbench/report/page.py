@@ -1,23 +1,20 @@
 """The one HTML page that shows a run: self-contained, without any person's id."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.figure import Figure
 
 from zarrbench import storage, tables
-from zarrbench.figures import style
 from zarrbench.figures.disclosure import MINIMUM_PEOPLE
 from zarrbench.figures.files import write_figure
 from zarrbench.genotypes import policies
 from zarrbench.remote import Place
-from zarrbench.report.catalogue import OF_GENE, SECTIONS, FigureRecipe, Section
+from zarrbench.report.drawings import Drawings, drawings
 from zarrbench.report.explorer import explored
 from zarrbench.report.inputs import DriverInputs, ReportInputs
 from zarrbench.report.summary import sentences
@@ -29,28 +26,6 @@ _OF_NOBODY = ("reference_prediction", "tss_scan", "driver_scan", "gradient_profi
 _FIRST_FACTS = ("What was run", "Samples joined")
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """A figure on the page: its recipe, the drawing, the table it draws, and its caption."""
-
-    recipe: FigureRecipe
-    figure: Figure
-    table: pd.DataFrame
-
-    @property
-    def svg(self) -> str:
-        return style.as_svg(self.figure)
-
-    @property
-    def caption(self) -> str:
-        caption = self.recipe.caption
-        return (
-            caption.format_map(self.table.attrs)
-            if isinstance(caption, str)
-            else caption(self.table)
-        )
-
-
 def write_report(path: Place, inputs: ReportInputs) -> None:
     """Write the report as one HTML file that needs nothing else, whole or not at all.
 
@@ -59,12 +34,12 @@ def write_report(path: Place, inputs: ReportInputs) -> None:
     draw none unless `ReportInputs.individual_points` is set.
     """
     inputs = _without_few_people(inputs)
-    drawings = _drawings(inputs)
-    page = _html(inputs, drawings, embed=True)
+    drawn = drawings(inputs)
+    page = _html(inputs, drawn, embed=True)
     folder = path.parent / "figures"
     storage.remove(folder)
-    for name, drawn in drawings.named():
-        write_figure(folder, name, drawn.figure, drawn.table)
+    for one in drawn.every():
+        write_figure(folder, one.name, one.figure, one.table)
     storage.write_text(path, page)
 
 
@@ -74,33 +49,10 @@ def report_html(inputs: ReportInputs, embed: bool = True) -> str:
     Else its script asks the server that the page came from (`zarrbench.report.server`).
     """
     inputs = _without_few_people(inputs)
-    return _html(inputs, _drawings(inputs), embed)
+    return _html(inputs, drawings(inputs), embed)
 
 
-@dataclass(frozen=True, eq=False)
-class Drawings:
-    """All figures of a page: of its sections, and of the genes that are shown one by one."""
-
-    sections: list[dict[str, Any]]
-    shown: list[dict[str, Any]]
-
-    def named(self) -> Iterator[tuple[str, Drawn]]:
-        """Yield each figure with the stem of its files."""
-        for section in self.sections:
-            for drawn in section["drawn"]:
-                yield drawn.recipe.name, drawn
-        for entry in self.shown:
-            gene = re.sub(r"[^\w.-]", "_", entry["gene"]["gene_id"])
-            for drawn in entry["drawn"]:
-                yield f"{drawn.recipe.name}_{gene}", drawn
-
-
-def _drawings(inputs: ReportInputs) -> Drawings:
-    genes = tables.gene_table(inputs.statistics)
-    return Drawings([_section(one, inputs) for one in SECTIONS], _shown_genes(genes, inputs))
-
-
-def _html(inputs: ReportInputs, drawings: Drawings, embed: bool) -> str:
+def _html(inputs: ReportInputs, drawn: Drawings, embed: bool) -> str:
     statistics = inputs.statistics
     genes = tables.gene_table(statistics)
     environment = jinja2.Environment(
@@ -118,8 +70,8 @@ def _html(inputs: ReportInputs, drawings: Drawings, embed: bool) -> str:
         headline=_headline(genes),
         summary=sentences(inputs),
         others=_counts_by_statistic(statistics),
-        sections={section["id"]: section for section in drawings.sections},
-        shown_genes=drawings.shown,
+        sections={section["id"]: section for section in drawn.sections},
+        shown_genes=drawn.shown,
         minimum_people=MINIMUM_PEOPLE,
         planted=_planted(statistics),
         cases=_cases(statistics),
@@ -128,23 +80,6 @@ def _html(inputs: ReportInputs, drawings: Drawings, embed: bool) -> str:
         genes={name: _plain(column) for name, column in genes.items()},
         explorer=explored(statistics, inputs.views, embed),
     )
-
-
-def _draw(recipe: FigureRecipe, *data: Any) -> Drawn:
-    figure = Figure(figsize=recipe.size, layout="constrained")
-    return Drawn(recipe, figure, recipe.draw(*data, figure.subplots()))
-
-
-def _section(section: Section, inputs: ReportInputs) -> dict[str, Any]:
-    """Return the drawn figures of a section, and those that cannot be drawn with the reasons."""
-    reasons = {recipe: recipe.missing(inputs) for recipe in section.figures}
-    return {
-        "id": section.id,
-        "heading": section.heading,
-        "note": section.note,
-        "drawn": [_draw(recipe, inputs) for recipe, reason in reasons.items() if not reason],
-        "missing": [(recipe, reason) for recipe, reason in reasons.items() if reason],
-    }
 
 
 def _without_few_people(inputs: ReportInputs) -> ReportInputs:
@@ -198,36 +133,6 @@ def _counts_by_statistic(statistics: xr.Dataset) -> list[dict[str, Any]]:
         total = int(significant.sum())
         rows.append({"name": name, "total": total, "right": right, "wrong": wrong})
     return rows
-
-
-def _shown_genes(genes: pd.DataFrame, inputs: ReportInputs) -> list[dict[str, Any]]:
-    """Return the genes that are shown one by one, with their figures."""
-    shown = []
-    for heading, row in _rows_shown(genes, inputs.genes).items():
-        gene = genes.iloc[row].to_dict()
-        reasons = {recipe: recipe.missing(inputs) for recipe in OF_GENE}
-        drawn = [
-            _draw(recipe, inputs, gene["gene_id"])
-            for recipe, reason in reasons.items()
-            if not reason
-        ]
-        missing = [(recipe, reason) for recipe, reason in reasons.items() if reason]
-        shown.append({"heading": heading, "gene": gene, "drawn": drawn, "missing": missing})
-    return shown
-
-
-def _rows_shown(genes: pd.DataFrame, asked: Sequence[str]) -> dict[str, int]:
-    """Return heading and row of each shown gene: those asked for, or of highest and lowest r."""
-    if asked:
-        rows = {name: row for row, name in enumerate(genes["gene_id"])}
-        return {f"Asked for: {name}": rows[name] for name in asked}
-    if genes["r"].isna().all():
-        return {}
-    highest, lowest = int(genes["r"].argmax()), int(genes["r"].argmin())
-    if highest != lowest:
-        return {"Highest r": highest, "Lowest r": lowest}
-    only = genes["r"].count() == 1
-    return {"The only gene with a defined r" if only else "Highest and lowest r": highest}
 
 
 def _planted(statistics: xr.Dataset) -> dict[str, Any] | None:

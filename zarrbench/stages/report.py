@@ -1,10 +1,10 @@
 """The report stage: gather what the page shows from the stores, and write it."""
 
-import contextlib
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import pandas as pd
 import xarray as xr
 
 from zarrbench import ledger
-from zarrbench.errors import RecipeError, SourceError
+from zarrbench.attributions.profiles import profile_of, profile_windows
+from zarrbench.errors import RecipeError
 from zarrbench.expression.samples import observed
 from zarrbench.genome.coordinates import to_one_based
 from zarrbench.genome.genes import sel_gene
@@ -26,25 +27,19 @@ from zarrbench.provenance import PACKAGES, installed, plain, stamp
 from zarrbench.remote import Place
 from zarrbench.report.gene_views import GeneViews
 from zarrbench.report.page import DriverInputs, ReportInputs, write_report
-from zarrbench.stages.attributions import standing_attributions
 from zarrbench.stages.attributions import summary as attributions_summary
 from zarrbench.stages.concordance_table import ConcordanceTable
-from zarrbench.stages.drivers import standing_drivers
 from zarrbench.stages.drivers import summary as drivers_summary
 from zarrbench.stages.gene_drivers import read_concordance
-from zarrbench.stages.gene_table import standing_gene_table
 from zarrbench.stages.gene_table import summary as gene_table_summary
-from zarrbench.stages.genotype_quality import standing_quality, warnings_of
 from zarrbench.stages.genotype_quality import summary as genotype_summary
+from zarrbench.stages.genotype_quality import warnings_of
+from zarrbench.stages.motifs import cluster_table, largest_clusters
 from zarrbench.stages.motifs import headline as motifs_headline
-from zarrbench.stages.motifs import standing_motifs
-from zarrbench.stages.population import standing_population
 from zarrbench.stages.population import summary as population_summary
-from zarrbench.stages.predixcan import standing_predixcan
-from zarrbench.stages.sensitivity import standing_sensitivity
 from zarrbench.stages.sensitivity import summary as sensitivity_summary
+from zarrbench.stages.standing import standing as left_by
 from zarrbench.stages.statistics import open_statistics, selected_track
-from zarrbench.stages.track_weights import standing_weights
 from zarrbench.stages.track_weights import summary as weights_summary
 from zarrbench.stages.workspace import Workspace
 from zarrbench.storage import get, write_text
@@ -60,10 +55,8 @@ _TITLES = {
     "track_weights": "All tracks by weight",
     "gene_table": "Gene table",
 }
-_NOT_SHOWN = (
-    "it did not run, or something has changed since, or a file that it was made from is not found "
-    "(name its folder with --sources); run the pipeline with --only {stage}"
-)
+# Those that the page shows something of, beside statistics and predictions
+_FURTHER = (*_TITLES, "predixcan")
 
 
 def run_report(workspace: Workspace, timings: Mapping[str, float]) -> None:
@@ -108,29 +101,30 @@ def report_inputs(workspace: Workspace, timings: Mapping[str, float]) -> ReportI
             f"were not predicted yet."
         )
     report = workspace.recipe.stage(Report)
-    standing = _standing(workspace, names)
+    found, absent = _standing(workspace)
     predicted = combine_haplotypes(cube["prediction"], parameters.haplotypes)
     measured = observed(workspace.expression, workspace.join)
-    has_drivers = "drivers" in standing
+    has_drivers = "drivers" in found
+    track = str(statistics.attrs["track"])
+    strand_aware = workspace.recipe.model.spec().strand_aware
     return ReportInputs(
         title=report.title or workspace.recipe.name,
         statistics=statistics,
         predicted=predicted,
         observed=measured,
-        facts=_facts(workspace, statistics, timings, standing),
-        warnings=_warnings(workspace, statistics, standing),
+        facts=_facts(workspace, statistics, timings, found, absent),
+        warnings=_warnings(workspace, statistics, found),
         individual_points=report.individual_points,
         unfinished=unfinished,
-        drivers=_drivers(workspace, standing),
+        drivers=_drivers(workspace, found),
         genes=_asked_for(workspace, statistics, report),
-        stages=standing,
-        absent={
-            stage: _NOT_SHOWN.format(stage=stage)
-            for stage in workspace.recipe.stages
-            if stage not in standing
-        },
+        stages=found,
+        absent=absent,
         dosage=lambda gene: _dosage(workspace, gene),
-        clusters=_clusters(workspace, standing),
+        profile=lambda gene: profile_of(found["attributions"], gene, track, strand_aware),
+        profile_windows=cache(lambda: profile_windows(found["attributions"], track)),
+        clusters=cluster_table(workspace) if "motifs" in found else None,
+        cluster_motifs=lambda: largest_clusters(workspace, found["motifs"]),
         views=GeneViews(
             statistics,
             predicted,
@@ -173,18 +167,12 @@ def _dosage(workspace: Workspace, gene: str) -> xr.DataArray:
     )
 
 
-def _clusters(workspace: Workspace, standing: Mapping[str, xr.Dataset]) -> pd.DataFrame | None:
-    if "motifs" not in standing:
-        return None
-    table = get(workspace.motif_tables[1])
-    return None if table is None else pd.read_csv(io.BytesIO(table), sep="\t")
-
-
 def _facts(
     workspace: Workspace,
     statistics: xr.Dataset,
     timings: Mapping[str, float],
     standing: Mapping[str, xr.Dataset],
+    absent: Mapping[str, str],
 ) -> dict[str, dict[str, str]]:
     recipe, stores = workspace.recipe, workspace.stores
     made, built = read_recipe(workspace.cube), workspace.stores.facts()
@@ -220,7 +208,7 @@ def _facts(
             "REF alleles that contradict the reference": f"{checks['n_ref_mismatches']:,}",
             "contig names": _renamed(checks["contig_map"]),
         },
-        **_of_stages(workspace, standing, str(statistics.attrs["track"])),
+        **_of_stages(workspace, standing, absent, str(statistics.attrs["track"])),
         "Choices: haplotypes": _flat(made["policies"]),
         "Choices: model": _flat(made["model"]),
         "Choices: predictions": _flat(made["predict"]),
@@ -297,33 +285,20 @@ def _warnings(
     return found
 
 
-def _standing(workspace: Workspace, names: Sequence[str]) -> dict[str, xr.Dataset]:
-    """Return what further stages of the pipeline found, by stage; nothing that is out of date."""
-    openers: dict[str, Callable[[], xr.Dataset | None]] = {
-        "genotype_quality": lambda: standing_quality(workspace),
-        "attributions": lambda: standing_attributions(workspace),
-        "drivers": lambda: standing_drivers(workspace),
-        "motifs": lambda: standing_motifs(workspace),
-        "sensitivity": lambda: standing_sensitivity(workspace),
-        "population": lambda: standing_population(workspace, names),
-        "track_weights": lambda: standing_weights(workspace, names),
-        "predixcan": lambda: _predixcan(workspace, names),
-        "gene_table": lambda: standing_gene_table(workspace),
+def _standing(workspace: Workspace) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
+    """Return what further stages of the pipeline found, by stage; and why others are not shown."""
+    results = {
+        stage: left_by(workspace, stage) for stage in _FURTHER if stage in workspace.recipe.stages
     }
-    asked = {
-        stage: opened() for stage, opened in openers.items() if stage in workspace.recipe.stages
-    }
-    return {stage: found for stage, found in asked.items() if found is not None}
-
-
-def _predixcan(workspace: Workspace, names: Sequence[str]) -> xr.Dataset | None:
-    with contextlib.suppress(SourceError):  # its weights are not found: nobody can tell
-        return standing_predixcan(workspace, names)
-    return None
+    found = {stage: one for stage, one in results.items() if isinstance(one, xr.Dataset)}
+    return found, {stage: one for stage, one in results.items() if isinstance(one, str)}
 
 
 def _of_stages(
-    workspace: Workspace, standing: Mapping[str, xr.Dataset], track: str
+    workspace: Workspace,
+    standing: Mapping[str, xr.Dataset],
+    absent: Mapping[str, str],
+    track: str,
 ) -> dict[str, dict[str, str]]:
     """Return what further stages found, counts and r, no ids; and which cannot be shown."""
     found: dict[str, dict[str, str]] = {}
@@ -364,8 +339,8 @@ def _of_stages(
             },
         }
     for stage, title in _TITLES.items():
-        if stage in workspace.recipe.stages:
-            found.setdefault(title, {"not shown": _NOT_SHOWN.format(stage=stage)})
+        if stage in absent:
+            found[title] = {"not shown": absent[stage]}
     return found
 
 

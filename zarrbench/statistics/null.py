@@ -224,8 +224,8 @@ def null_statistics_from_moments(
 def null_histogram(q: xr.DataArray) -> xr.Dataset:
     """Return how many draws q >= 0 (gene, draw) are in each bin, lazily where q is Dask-backed.
 
-    `null_count` is over (gene, null_bin), for `NULL_BINS` equal bins from 0 to 1, whose edges are
-    `null_edge`; a bin has its lower edge, the last one both. Draws that are NaN are in none.
+    `null_count` is over (gene, null_bin), for `NULL_BINS` equal bins from 0 to 1, named by their
+    lower edges; a bin has its lower edge, the last one both. Draws that are NaN are in none.
     """
     edges = np.linspace(0, 1, NULL_BINS + 1)
 
@@ -244,7 +244,7 @@ def null_histogram(q: xr.DataArray) -> xr.Dataset:
         dask_gufunc_kwargs={"output_sizes": {"null_bin": NULL_BINS}},
         keep_attrs=False,
     )
-    return xr.Dataset({"null_count": counts, "null_edge": ("null_edge", edges)})
+    return xr.Dataset({"null_count": counts}, coords={"null_bin": edges[:-1]})
 
 
 def _rounded(r: ArrayLike, decimals: int | None) -> NDArray[np.float64]:

@@ -1,0 +1,114 @@
+import base64
+import dataclasses
+import json
+import re
+import zlib
+
+import numpy as np
+import pytest
+
+from zarrbench.report import explorer, page
+
+
+def embedded(html: str) -> list[dict]:
+    """The views in a report, as its script unpacks them."""
+    text = re.search(r'id="gene-views">(.*?)</script>', html, re.S)[1]
+    packs = [json.loads(zlib.decompress(base64.b64decode(pack))) for pack in json.loads(text)]
+    assert {len(pack) for pack in packs[:-1]} == {explorer._GENES_A_PACK}
+    return [view for pack in packs for view in pack]
+
+
+def test_views_in_the_file_are_those_of_the_genes(inputs):
+    found = embedded(page.report_html(inputs))
+    assert found == list(inputs.views.views(inputs.views.genes, digits=3))
+    assert found[4]["snvs"]["thinned"] == 0
+
+
+def test_no_person_is_in_the_file(inputs):
+    """Neither ids, nor anything that stands for fewer than five."""
+    html = page.report_html(inputs)
+    found = embedded(html)
+    everything = html + json.dumps(found)
+    for person in inputs.predicted["individual"].values:
+        assert str(person) not in everything
+    for view in found:
+        assert set(view["people"]) == {
+            "people", "suppressed", "observed_edges", "predicted_edges", "counts", "means",
+        }  # fmt: skip
+        counts = np.array(view["people"]["counts"])
+        assert ((counts == 0) | (counts >= 5)).all()
+        assert min(view["people"]["means"]["people"]) >= 5
+        assert max(len(values) for values in view["people"]["means"].values()) <= 10
+    few = [d for view in found for d in view["snvs"]["distance"] if d < -7000]
+    assert few == []  # the SNVs of fewer than five carriers
+
+
+def test_a_gene_of_few_people_shows_none(inputs):
+    observed = inputs.observed.copy()
+    observed[5, 4:] = np.nan
+    statistics = inputs.statistics.copy(deep=True)
+    statistics["n_individuals"][5] = 4
+    views = dataclasses.replace(inputs.views, observed=observed, statistics=statistics)
+    inputs = dataclasses.replace(inputs, observed=observed, statistics=statistics, views=views)
+    found = embedded(page.report_html(inputs))
+    assert found[5]["people"] == {"people": 4}
+    assert found[5]["null"] is None
+    assert found[6]["null"] == [5] * 10
+
+
+def test_points_are_in_the_file_only_if_asked_for_and_they_fit(inputs):
+    views = dataclasses.replace(inputs.views, individual_points=True)
+    asked = dataclasses.replace(inputs, views=views, individual_points=True)
+    html = page.report_html(asked)
+    assert "so many points do not fit" not in html
+    assert len(embedded(html)[0]["people"]["observed"]) == 150
+    assert not re.search(r"HG\d{5}", html)
+    kept = explorer.Thinning(2000, individual_points=False)
+    [first, *_] = explorer.packed(views, kept)[0]
+    assert "counts" in json.loads(zlib.decompress(base64.b64decode(first)))[0]["people"]
+
+
+def test_thinning_grows_with_the_number_of_genes_and_people():
+    assert explorer.thinning(100, 400, False) == explorer.Thinning(2000, False)
+    assert explorer.thinning(100, 400, True).individual_points
+    large = explorer.thinning(6800, 839, True)
+    assert large == explorer.Thinning(large.most_snvs, False)
+    assert 20 <= large.most_snvs < 100
+    assert explorer.thinning(10**6, 839, False).most_snvs == 10
+    assert explorer.thinning(0, 0, False).most_snvs == 2000
+
+
+def test_what_was_thinned_is_said(inputs, monkeypatch):
+    assert "that\n  matter most" not in page.report_html(inputs)
+    kept = explorer.Thinning(12, individual_points=False)
+    monkeypatch.setattr(explorer, "thinning", lambda *sizes: kept)
+    html = page.report_html(inputs)
+    assert "of the SNVs of each gene the 12 that\n  matter most" in html
+    found = embedded(html)
+    assert {len(view["snvs"]["distance"]) for view in found} == {0, 12}
+    assert found[0]["snvs"]["thinned"] == 23
+
+
+def test_the_served_page_holds_no_view_and_reads_none(inputs):
+    html = page.report_html(inputs, embed=False)
+    assert inputs.views.variants.asked == []
+    assert 'id="gene-views"' not in html
+    assert "connect-src 'self'" in html
+    assert '"served":true' in html
+    assert "connect-src 'none'" in page.report_html(inputs)
+
+
+@pytest.mark.parametrize("embed", [True, False])
+def test_a_page_without_views_shows_all_genes_and_none_alone(inputs, embed):
+    html = page.report_html(dataclasses.replace(inputs, views=None), embed)
+    assert 'id="plot-r"' in html
+    assert 'id="plot-people"' not in html
+    assert '"served":false' in html
+
+
+def test_old_statistics_have_no_histogram_of_the_null(inputs):
+    old = inputs.statistics.drop_vars(["null_count", "null_bin"])
+    views = dataclasses.replace(inputs.views, statistics=old)
+    html = page.report_html(dataclasses.replace(inputs, statistics=old, views=views))
+    assert '"null_edges":[]' in html
+    assert {view["null"] for view in embedded(html)} == {None}

@@ -1,0 +1,323 @@
+"""The report as a reader uses it, in Chromium: the file, and the page that is served."""
+
+import asyncio
+import contextlib
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from zarrbench.report import page as pages
+from zarrbench.report import server
+
+pytestmark = pytest.mark.slow
+# What the plots hold, since a canvas cannot be read
+MODEL = "Bokeh.documents[0].get_model_by_name"
+
+EMPTY = "could not set initial ranges"  # what Bokeh notes of a plot without a point
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def served(shared_inputs) -> Iterator[str]:
+    """The URL of the page, served as `zarrbench explore` does, in a thread."""
+    html, said, ready = pages.report_html(shared_inputs, embed=False), [], threading.Event()
+
+    def say(text):
+        said.append(text)
+        ready.set()
+
+    async def run():
+        serving.append((asyncio.get_running_loop(), asyncio.current_task()))
+        with contextlib.suppress(asyncio.CancelledError):
+            await server._serve(html, shared_inputs.views, 0, say, "of-this-test")
+
+    serving = []
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    assert ready.wait(20)
+    yield said[0]
+    loop, task = serving[0]
+    loop.call_soon_threadsafe(task.cancel)
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def file(shared_inputs, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    pages.write_report(path, shared_inputs)
+    return path.as_uri()
+
+
+@pytest.fixture(params=["file", "served"])
+def address(request) -> str:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def opened(browser):
+    """Open an address; what goes wrong in the page fails the test at its end."""
+    wrong, contexts = [], []
+
+    def opener(address: str, width: int = 1280, scheme: str = "light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (wrong.append("dialog"), dialog.dismiss()))
+        page.on("console", lambda message: message.type in ("error", "warning")
+                and EMPTY not in message.text
+                and wrong.append(f"console: {message.text}"))  # fmt: skip
+        own = address.split("?")[0]
+        page.on("request", lambda request: request.url.startswith((own, "data:", "blob:"))
+                or wrong.append(f"request: {request.url}"))  # fmt: skip
+        page.goto(address)
+        shown(page, "NAME0")
+        page.locator("#plot-slope canvas").first.wait_for(state="attached")
+        return page
+
+    yield opener
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def shown(page, name: str) -> None:
+    """Wait until the panel shows this gene, with its plots."""
+    page.locator("#gene-panel[aria-busy=false] #gene-title", has_text=name).wait_for()
+    assert page.locator("#gene-problem").is_hidden()
+
+
+def listed(page) -> list[str]:
+    return page.locator("#genes tbody th").all_text_contents()
+
+
+def drag(page, plot: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag from one place of a plot to another, both as shares of its width and height."""
+    target = page.locator(f"#{plot}")
+    target.scroll_into_view_if_needed()
+    box = target.bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    page.mouse.move(*places[1], steps=8)
+    page.mouse.up()
+
+
+def test_a_gene_is_searched_and_shown(opened, address, shared_inputs):
+    page = opened(address)
+    page.fill("#wanted", "ensg0000033")
+    shown(page, "NAME33")
+    snvs = page.evaluate(f"(({{distance, ism}}) => ({{distance, ism}}))({MODEL}('snvs').data)")
+    table = shared_inputs.views.variants(["ENSG0000033"])[5:]
+    assert list(snvs["distance"]) == table["distance"].tolist()
+    np.testing.assert_allclose(list(snvs["ism"]), table["ism"], rtol=0.006)
+    cells = page.evaluate(f"Array.from({MODEL}('cells').data.people)")
+    view = shared_inputs.views.view("ENSG0000033")
+    assert sorted(cells) == sorted(n for row in view["people"]["counts"] for n in row if n)
+    assert f"{view['people']['suppressed']} of 150 people" in page.inner_text("#said-people")
+    assert page.evaluate(f"Array.from({MODEL}('null-bars').data.top)") == [5] * 10
+    rings = page.evaluate(f"Array.from({MODEL}('snvs').data.ring).filter((size) => size > 0)")
+    assert len(rings) == 3
+    assert "35 of 40 SNVs are drawn, with 3 drivers. 5 are left out" in page.inner_text(
+        "#said-snvs"
+    )
+    page.fill("#wanted", "name3")
+    offered = page.locator("#matches option").evaluate_all("all => all.map((one) => one.value)")
+    assert offered == ["NAME3", *[f"NAME3{i}" for i in range(10)]]
+    shown(page, "NAME3")
+    assert page.inner_text("#no-snvs").startswith("0 of 0 SNVs are drawn")
+    assert page.locator("#plot-ism").is_hidden()
+    page.fill("#wanted", "no such gene")
+    page.press("#wanted", "Enter")
+    assert page.inner_text("#found") == "no gene matches"
+    assert page.inner_text("#gene-title") == "NAME3"
+
+
+def test_by_keyboard_alone(opened, file):
+    page = opened(file)
+
+    def tab_to(wanted: str) -> None:
+        for _ in range(200):
+            page.keyboard.press("Tab")
+            if page.evaluate(f"document.activeElement.matches(`{wanted}`)"):
+                return
+        raise AssertionError(f"no way to {wanted} by keyboard")
+
+    tab_to("#wanted")
+    page.keyboard.type("name42")
+    page.keyboard.press("Enter")
+    shown(page, "NAME42")
+    assert page.evaluate("document.activeElement.id") == "gene-title"
+    tab_to("#zoom button[data-flank='4000']")
+    page.keyboard.press("Enter")
+    assert page.evaluate(f"[{MODEL}('window').start, {MODEL}('window').end]") == [-4000, 4000]
+    tab_to("#r-from")
+    page.keyboard.type("0.55")
+    tab_to("#r-to")
+    page.keyboard.type("0.7")
+    assert page.inner_text("#brushed") == "6 genes selected"
+    assert listed(page) == [f"NAME{i}" for i in range(4, 10)]
+    assert page.evaluate(f"Array.from({MODEL}('genes').selected.indices)") == list(range(4, 10))
+    tab_to("#genes tbody button")
+    page.keyboard.press("Enter")
+    shown(page, "NAME4")
+
+
+def test_brushing_links_the_plots_and_the_table(opened, address):
+    page = opened(address)
+    assert page.inner_text("#shown") == "1–50 of 60 genes"
+    drag(page, "plot-r", (0.3, 0.15), (0.55, 0.8))
+    page.locator("#clear:enabled").wait_for()
+    rows = page.evaluate(f"Array.from({MODEL}('genes').selected.indices)")
+    assert 0 < len(rows) < 40
+    assert page.inner_text("#brushed") == f"{len(rows)} genes selected"
+    names = page.evaluate(f"{MODEL}('genes').data.name")
+    assert sorted(listed(page)) == sorted(names[row] for row in rows)
+    inside = page.evaluate(
+        """() => {
+          const { start, end } = %s("r").x_range, { r } = %s("genes").data;
+          return Array.from(r).map((x) => (x - start) / (end - start));
+        }"""
+        % (MODEL, MODEL)
+    )
+    assert all(0.15 < inside[row] < 0.55 for row in rows)
+    one = page.evaluate(f"{MODEL}('means').renderers[0].data_source.id")
+    assert one == page.evaluate(f"{MODEL}('r').renderers[0].data_source.id")
+    page.click("#clear")
+    assert page.inner_text("#shown") == "1–50 of 60 genes"
+    assert page.evaluate(f"{MODEL}('genes').selected.indices.length") == 0
+    page.fill("#r-from", "0.9")
+    assert page.inner_text("#shown") == "no gene matches"
+    assert page.locator("#export").is_disabled()
+
+
+def test_a_click_on_a_point_shows_its_gene(opened, file):
+    page = opened(file)
+    page.locator("#plot-means").scroll_into_view_if_needed()
+    place = """(row) => {
+      const plot = %s("means"), view = Bokeh.index.find_one(plot), data = %s("genes").data;
+      const box = view.el.getBoundingClientRect(), { x_scale, y_scale } = view.frame;
+      return [box.left + x_scale.compute(data.mean_predicted[row]),
+              box.top + y_scale.compute(data.mean_observed[row])];
+    }""" % (MODEL, MODEL)
+    page.mouse.click(*page.evaluate(place, 1))
+    page.locator("#gene-panel[aria-busy=false]").wait_for()
+    title = page.inner_text("#gene-title")
+    names = page.evaluate(f"{MODEL}('genes').data.name")
+    places = np.array([page.evaluate(place, row) for row in range(60)])
+    near = np.hypot(*(places - places[1]).T) < 3
+    assert title in [names[row] for row in np.flatnonzero(near)]
+    assert page.locator("#clear").is_disabled()  # a click selects nothing
+
+
+def test_names_are_text_wherever_they_stand(opened, address, shared_inputs):
+    page = opened(address)
+    hostile = str(shared_inputs.statistics["gene_name"].values[1])
+    assert listed(page)[1:3] == [hostile, '<img src=x onerror="alert(1)">']
+    page.fill("#wanted", "<img")
+    page.press("#wanted", "Enter")
+    shown(page, "<img src=x onerror")
+    page.fill("#wanted", "</script>")
+    page.press("#wanted", "Enter")
+    shown(page, hostile)
+    page.locator("#plot-r").scroll_into_view_if_needed()
+    at = page.evaluate(
+        """() => {
+          const plot = %s("r"), view = Bokeh.index.find_one(plot), data = %s("genes").data;
+          const box = view.el.getBoundingClientRect();
+          return [box.left + view.frame.x_scale.compute(data.r[1]),
+                  box.top + view.frame.y_scale.compute(data.p[1])];
+        }"""
+        % (MODEL, MODEL)
+    )
+    page.mouse.move(*at)
+    page.locator(".bk-tooltip-content, .bk-Tooltip").get_by_text(hostile).first.wait_for()
+    assert page.locator("img").count() == 0
+
+
+def test_sorted_filtered_and_saved(opened, file):
+    page = opened(file)
+    page.click("#genes [data-column=tss]")
+    assert page.get_attribute("#genes th:has([data-column=tss])", "aria-sort") == "descending"
+    page.click("#genes [data-column=tss]")
+    tss = [
+        int(text) for text in page.locator("#genes tbody tr td:nth-child(7)").all_text_contents()
+    ]
+    assert tss == sorted(tss)
+    page.check("#only-significant")
+    page.fill("#text", "name")
+    names = listed(page)
+    assert 10 < len(names) < 30
+    with page.expect_download() as download:
+        page.click("#export")
+    assert download.value.suggested_filename == "genes.tsv"
+    saved = pd.read_csv(io.BytesIO(Path(download.value.path()).read_bytes()), sep="\t")
+    assert saved["gene_name"].tolist() == names
+    assert saved["tss"].tolist() == sorted(saved["tss"])
+    assert saved["significant"].all()
+    assert saved.shape[1] == 21
+    shown_r = page.locator("#genes tbody tr td:nth-child(2)").all_text_contents()
+    assert [f"{r:.3f}".replace("-", "−") for r in saved["r"]] == shown_r
+
+
+def test_zoomed_by_mouse_and_button_and_back(opened, file):
+    page = opened(file)
+    window = f"[{MODEL}('window').start, {MODEL}('window').end]"
+    whole = page.evaluate(window)
+    assert whole[0] < -7000 < 9000 < whole[1]
+    drag(page, "plot-ism", (0.4, 0.25), (0.6, 0.7))
+    page.wait_for_timeout(200)
+    zoomed = page.evaluate(window)
+    assert whole[0] < zoomed[0] < zoomed[1] < whole[1]
+    page.click("#zoom button[data-flank='10000']")
+    assert page.evaluate(window) == [-10000, 10000]
+    page.click("#zoom button[data-flank='']")
+    assert page.evaluate(window) == whole
+
+
+def test_no_width_makes_the_page_overflow(opened, file):
+    for width in (360, 768, 1280):
+        page = opened(file, width)
+        page.check("#all-columns")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        plot = page.locator("#plot-r").bounding_box()
+        assert 200 < plot["width"] < width
+
+
+def test_colours_follow_the_reader(opened, file):
+    page = opened(file, scheme="dark")
+
+    def colours():
+        return page.evaluate(
+            f"""() => {{
+              const wanted = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+              return [{MODEL}('r').below[0].axis_label_text_color, wanted('--ink'),
+                      {MODEL}('genes').data.colour[5], wanted('--right')];
+            }}"""
+        )
+
+    ink, wanted_ink, point, wanted_point = colours()
+    assert (ink, point) == (wanted_ink, wanted_point)
+    page.emulate_media(color_scheme="light")
+    page.wait_for_timeout(100)
+    light = colours()
+    assert light[0] == light[1] != ink
+    assert light[2] == light[3] != point
