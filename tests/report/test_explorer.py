@@ -5,21 +5,30 @@ import re
 import zlib
 
 import numpy as np
-import pytest
 
 from zarrbench.report import explorer, page
 
 
-def embedded(html: str) -> list[dict]:
+def unpacked(packs: list[str]) -> list[dict]:
     """The views in a report, as its script unpacks them."""
-    text = re.search(r'id="gene-views">(.*?)</script>', html, re.S)[1]
-    packs = [json.loads(zlib.decompress(base64.b64decode(pack))) for pack in json.loads(text)]
-    assert {len(pack) for pack in packs[:-1]} == {explorer._GENES_A_PACK}
-    return [view for pack in packs for view in pack]
+    read = [json.loads(zlib.decompress(base64.b64decode(pack))) for pack in packs]
+    assert {len(pack) for pack in read[:-1]} == {explorer._GENES_A_PACK}
+    return [view for pack in read for view in pack]
+
+
+def embedded(html: str) -> list[dict]:
+    return unpacked(json.loads(re.search(r'id="gene-views">(.*?)</script>', html, re.S)[1]))
+
+
+def of_file(inputs) -> list[dict]:
+    """The views that a report would hold."""
+    return unpacked(explorer.explored(inputs.statistics, inputs.views, embed=True)["packs"])
 
 
 def test_views_in_the_file_are_those_of_the_genes(inputs):
-    found = embedded(page.report_html(inputs))
+    html = page.report_html(inputs)
+    assert "connect-src 'none'" in html
+    found = embedded(html)
     assert found == list(inputs.views.views(inputs.views.genes, digits=3))
     assert found[4]["snvs"]["thinned"] == 0
 
@@ -49,8 +58,7 @@ def test_a_gene_of_few_people_shows_none(inputs):
     statistics = inputs.statistics.copy(deep=True)
     statistics["n_individuals"][5] = 4
     views = dataclasses.replace(inputs.views, observed=observed, statistics=statistics)
-    inputs = dataclasses.replace(inputs, observed=observed, statistics=statistics, views=views)
-    found = embedded(page.report_html(inputs))
+    found = of_file(dataclasses.replace(inputs, statistics=statistics, views=views))
     assert found[5]["people"] == {"people": 4}
     assert found[5]["null"] is None
     assert found[6]["null"] == [5] * 10
@@ -79,7 +87,7 @@ def test_thinning_grows_with_the_number_of_genes_and_people():
 
 
 def test_what_was_thinned_is_said(inputs, monkeypatch):
-    assert "that\n  matter most" not in page.report_html(inputs)
+    assert explorer.explored(inputs.statistics, inputs.views, embed=True)["thinned"] == 0
     kept = explorer.Thinning(12, individual_points=False)
     monkeypatch.setattr(explorer, "thinning", lambda *sizes: kept)
     html = page.report_html(inputs)
@@ -95,12 +103,10 @@ def test_the_served_page_holds_no_view_and_reads_none(inputs):
     assert 'id="gene-views"' not in html
     assert "connect-src 'self'" in html
     assert '"served":true' in html
-    assert "connect-src 'none'" in page.report_html(inputs)
 
 
-@pytest.mark.parametrize("embed", [True, False])
-def test_a_page_without_views_shows_all_genes_and_none_alone(inputs, embed):
-    html = page.report_html(dataclasses.replace(inputs, views=None), embed)
+def test_a_page_without_views_shows_all_genes_and_none_alone(inputs):
+    html = page.report_html(dataclasses.replace(inputs, views=None))
     assert 'id="plot-r"' in html
     assert 'id="plot-people"' not in html
     assert '"served":false' in html
@@ -109,6 +115,6 @@ def test_a_page_without_views_shows_all_genes_and_none_alone(inputs, embed):
 def test_old_statistics_have_no_histogram_of_the_null(inputs):
     old = inputs.statistics.drop_vars(["null_count", "null_bin"])
     views = dataclasses.replace(inputs.views, statistics=old)
-    html = page.report_html(dataclasses.replace(inputs, statistics=old, views=views))
-    assert '"null_edges":[]' in html
-    assert {view["null"] for view in embedded(html)} == {None}
+    made = explorer.explored(old, views, embed=True)
+    assert made["facts"]["null_edges"] == []
+    assert {view["null"] for view in unpacked(made["packs"])} == {None}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 import threading
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ def opened(browser):
     """Open an address; what goes wrong in the page fails the test at its end."""
     wrong, contexts = [], []
 
-    def opener(address: str, width: int = 1280, scheme: str = "light"):
+    def opener(address: str, width: int = 1280, scheme: str = "light", last: str = "#plot-slope"):
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
         )
@@ -98,7 +99,7 @@ def opened(browser):
                 or wrong.append(f"request: {request.url}"))  # fmt: skip
         page.goto(address)
         shown(page, "NAME0")
-        page.locator("#plot-slope canvas").first.wait_for(state="attached")
+        page.locator(f"{last} canvas").first.wait_for(state="attached")
         return page
 
     yield opener
@@ -109,7 +110,7 @@ def opened(browser):
 
 def shown(page, name: str) -> None:
     """Wait until the panel shows this gene, with its plots."""
-    page.locator("#gene-panel[aria-busy=false] #gene-title", has_text=name).wait_for()
+    page.locator("#gene-panel:not([aria-busy=true]) #gene-title", has_text=name).wait_for()
     assert page.locator("#gene-problem").is_hidden()
 
 
@@ -312,3 +313,38 @@ def test_colours_follow_the_reader(opened, file):
     light = colours()
     assert light[0] == light[1] != ink
     assert light[2] == light[3] != point
+
+
+def test_without_views_and_for_one_gene(opened, shared_inputs, tmp_path):
+    path = tmp_path / "report.html"
+    pages.write_report(path, dataclasses.replace(shared_inputs, views=None))
+    page = opened(path.as_uri(), last="#plot-means")
+    assert page.evaluate("Bokeh.documents[0].roots().length") == 2
+    assert page.locator("canvas").count() == page.locator("figure canvas").count() > 0
+    views = shared_inputs.views
+    statistics = shared_inputs.statistics.isel(gene=[0])
+    one = dataclasses.replace(
+        shared_inputs,
+        statistics=statistics.assign(r=statistics["r"] * np.nan, null_p=statistics["null_p"] * 0),
+        views=dataclasses.replace(views, statistics=statistics, variants=None),
+    )
+    pages.write_report(path, one)
+    page = opened(path.as_uri())
+    assert "needs the stages attributions and drivers" in page.inner_text("#no-snvs")
+    assert "The gene has no r." in page.inner_text("#said-null")
+    page.fill("#r-from", "-1")
+    assert page.inner_text("#shown") == "no gene matches"
+
+
+def test_a_gene_that_cannot_be_read_is_said(browser, served):
+    page = browser.new_page()
+    page.route("**/genes/*", lambda route: route.fulfill(status=500, body="the bucket is gone"))
+    page.goto(served)
+    page.locator("#gene-problem:visible").wait_for()
+    assert page.inner_text("#gene-problem").endswith("cannot be read: the bucket is gone")
+    assert page.locator("#gene-plots").is_hidden()
+    page.unroute("**/genes/*")
+    page.fill("#wanted", "NAME40")
+    shown(page, "NAME40")
+    assert page.locator("#gene-plots").is_visible()
+    page.close()

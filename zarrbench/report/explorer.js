@@ -290,12 +290,14 @@
       if (state.gene !== i) return;
       state.view = view;
       fillGene();
+      // A zoom into the gene before means nothing here.
       for (const name of ["people", "null", "effects", "ism", "slope"]) model(name).reset.emit();
     } catch (error) {
       if (state.gene !== i) return;
       problem.textContent = `The plots of this gene cannot be read: ${error.message}`;
       problem.hidden = false;
     }
+    element("gene-plots").hidden = !problem.hidden;
     panel.setAttribute("aria-busy", "false");
   }
 
@@ -461,7 +463,7 @@
     r: "plot-r", means: "plot-means", people: "plot-people", null: "plot-null",
     effects: "plot-effects", ism: "plot-ism", slope: "plot-slope",
   };
-  for (const plot of plots.roots()) {
+  for (const plot of [...plots.roots()]) {
     if (!element(places[plot.name])) plots.remove_root(plot);
     // Where fingers scroll the page, a plot takes them only for a tool that was asked for.
     if (matchMedia("(pointer: coarse)").matches) plot.toolbar.active_drag = null;

@@ -74,7 +74,7 @@ class GeneViews:
             predicted, observed = (
                 cube.sel(gene=names).transpose("gene", "individual").values for cube in both
             )
-            tables = {} if self.variants is None else dict(list(self._snvs(names)))
+            tables = self._snvs(names)
             for row, name in enumerate(names):
                 table = tables.get(name)
                 yield {
@@ -85,11 +85,12 @@ class GeneViews:
                     "snvs": None if table is None else snv_view(table, most_snvs, digits),
                 }
 
-    def _snvs(self, names: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-        assert self.variants is not None
+    def _snvs(self, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+        if self.variants is None:
+            return {}
         rows = self.variants(names)
-        yield from ((name, rows[:0]) for name in names)  # genes without any
-        yield from ((str(name), table) for name, table in rows.groupby("gene_id", sort=False))
+        tables = {str(name): table for name, table in rows.groupby("gene_id", sort=False)}
+        return {name: tables.get(name, rows[:0]) for name in names}
 
 
 def people_view(

@@ -104,7 +104,7 @@ def _plot(name: str, x_label: str, y_label: str, tools: list[Tool], **options: A
         setattr(plot.axis, text, "system-ui, sans-serif")
     for along in (plot.x_range, plot.y_range):
         if isinstance(along, DataRange1d):
-            along.range_padding = 0.16  # room for the rings of drivers at the edges
+            along.range_padding = 0.3  # room for the rings of drivers at the edges
     plot.xaxis.ticker.desired_num_ticks = 5
     return plot
 

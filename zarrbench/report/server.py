@@ -41,9 +41,7 @@ _MEANINGS = {
 }
 
 
-def serve(
-    page: str, views: GeneViews, port: int, say: Callable[[str], None], token: str | None = None
-) -> None:
+def serve(page: str, views: GeneViews, port: int, say: Callable[[str], None]) -> None:
     """Serve a page and its genes on 127.0.0.1 until it is interrupted (Ctrl-C), and return then.
 
     Parameters
@@ -55,9 +53,7 @@ def serve(
     port : int
         0 takes one that is free.
     say : callable
-        Is told the URL, with its token, once it can be opened.
-    token : str, optional
-        A new one, unless given.
+        Is told the URL, with a new token, once it can be opened.
 
     Raises
     ------
@@ -65,7 +61,7 @@ def serve(
         If the port is taken or may not be used.
     """
     try:
-        asyncio.run(_serve(page, views, port, say, token or secrets.token_urlsafe(32)))
+        asyncio.run(_serve(page, views, port, say, secrets.token_urlsafe(32)))
     except KeyboardInterrupt:  # the way to end it
         return
 
