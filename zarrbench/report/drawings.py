@@ -55,6 +55,8 @@ def drawings(inputs: ReportInputs) -> Drawings:
 def _draw(recipe: FigureRecipe, *data: Any) -> Drawn:
     figure = Figure(figsize=recipe.size, layout="constrained")
     table = recipe.draw(*data, figure.subplots())
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # once is enough for the page and two files
     name = "_".join([recipe.name, *(re.sub(r"[^\w.-]", "_", gene) for gene in data[1:])])
     return Drawn(name, recipe, figure, table)
 
