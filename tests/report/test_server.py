@@ -25,10 +25,13 @@ def served(views, page="<p>the page</p>"):
         sockets = bind_sockets(0, server.ADDRESS)
         port.append(sockets[0].getsockname()[1])
         with ThreadPoolExecutor(1) as reader:
-            HTTPServer(server.application(page, views, TOKEN, port[0], reader)).add_sockets(sockets)
+            serving = HTTPServer(server.application(page, views, TOKEN, port[0], reader))
+            serving.add_sockets(sockets)
             stop[0] = asyncio.get_running_loop(), asyncio.Event()
             ready.set()
             await stop[0][1].wait()
+            serving.stop()
+            await serving.close_all_connections()
 
     stop = [None]
     thread = threading.Thread(target=lambda: asyncio.run(run()))
@@ -49,8 +52,9 @@ def ask(port, path, method="GET", **headers):
     for name, value in headers.items():
         connection.putheader(name, value)
     connection.endheaders()
-    answer = connection.getresponse()
-    return answer.status, dict(answer.getheaders()), answer.read().decode()
+    with contextlib.closing(connection):
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read().decode()
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import hmac
 import json
 import logging
 import secrets
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import url_concat
-from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
 from zarrbench.errors import StorageError, ZarrbenchError
@@ -70,18 +70,19 @@ async def _serve(
     page: str, views: GeneViews, port: int, say: Callable[[str], None], token: str
 ) -> None:
     try:
-        sockets = bind_sockets(port, ADDRESS)
+        listening = socket.create_server((ADDRESS, port))
     except OSError as error:
         raise StorageError(
             f"port {port} of {ADDRESS} cannot be used ({error.strerror}); name another one with "
             f"--port, or 0 for any that is free"
         ) from error
-    port = sockets[0].getsockname()[1]
+    listening.setblocking(False)
+    port = listening.getsockname()[1]
     with ThreadPoolExecutor(1) as reader:
         server = HTTPServer(application(page, views, token, port, reader))
-        server.add_sockets(sockets)
-        say(url_concat(f"http://{ADDRESS}:{port}/", {"token": token}))
+        server.add_socket(listening)
         try:
+            say(url_concat(f"http://{ADDRESS}:{port}/", {"token": token}))
             await asyncio.Event().wait()
         finally:
             server.stop()
