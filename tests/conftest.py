@@ -1,14 +1,17 @@
 """Fixtures that several folders of tests use; with CI=true nothing that they need may be absent."""
 
+import base64
 import contextlib
 import importlib
 import io
 import logging
 import os
+import re
 import shutil
 import sys
 import time
 import urllib.parse
+import zlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +61,26 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, and CI=true: {report.longrepr}"
     return report
+
+
+def told_by(report: Path) -> str:
+    """All that a report and the files of its figures say, what is packed in the page unpacked."""
+    html = report.read_text(encoding="utf-8")
+    packs = re.findall(r'"(eN[A-Za-z0-9+/=]{40,})"', html)  # zlib at its best, in base64
+    assert packs
+    unpacked = [zlib.decompress(base64.b64decode(pack)).decode() for pack in packs]
+    drawn = [
+        path.read_text(encoding="utf-8")
+        for kind in ("svg", "tsv")
+        for path in sorted((report.parent / "figures").glob(f"*.{kind}"))
+    ]
+    assert drawn
+    return "\n".join([html, *unpacked, *drawn])
+
+
+@pytest.fixture(scope="session")
+def everything_told() -> Callable[[Path], str]:
+    return told_by
 
 
 def absent(reason: str) -> None:

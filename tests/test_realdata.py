@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import anndata
@@ -62,6 +63,30 @@ def test_every_gene_whose_window_lies_in_the_fasta(results: Path, realdata: Path
     left_out = pd.read_csv(results / "genes_left_out.tsv", sep="\t").reason.value_counts()
     assert left_out["its window leaves the contig"] == len(measured) - len(inside)
     assert (results / "report.html").stat().st_size > 10_000
+
+
+def test_the_report_has_every_figure_of_its_stages_and_names_nobody(
+    results: Path, everything_told: Callable[[Path], str]
+) -> None:
+    table = pd.read_csv(results / "genes.tsv", sep="\t")
+    shown = table.gene_id[[table.r.idxmax(), table.r.idxmin()]]
+    of_gene = (
+        "fig_1d", "fig_1e", "fig_1e_near", "fig_2d", "fig_s2", "fig_s3_driver", "fig_s3_tss",
+        "gene_profile",
+    )  # fmt: skip
+    of_all = {
+        "fig_1b", "fig_1b_published", "fig_1b_not_published", "fig_2a", "r_histogram", "fig_2e",
+        "fig_2f", "fig_s5", "fig_s6", "fig_s7", "fig_s8", "fig_s8_sizes", "fig_s8_logos",
+        "fig_s10", "fig_s10_near", "fig_s11", "fig_ed1b_ensemble", "mean_and_sd_observed",
+        "mean_and_sd_predicted", "sd_observed_and_predicted", "personal_and_reference",
+    }  # fmt: skip
+    drawn = {path.stem for path in (results / "figures").iterdir()}
+    assert drawn == of_all | {f"{name}_{gene}" for name in of_gene for gene in shown}
+    for name in sorted(drawn):
+        assert len(pd.read_csv(results / "figures" / f"{name}.tsv", sep="\t"))
+    told = everything_told(results / "report.html")
+    for person in zarrbench.open_cube(results / "predictions.zarr").individual.values:
+        assert str(person) not in told
 
 
 def test_r_is_that_of_the_files(results: Path, realdata: Path) -> None:
