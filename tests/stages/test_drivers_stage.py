@@ -214,7 +214,7 @@ def test_the_window_of_the_study_is_a_base_further(predicted, client, tmp_path):
     folder = shutil.copytree(predicted.folder, tmp_path / "study")
     shutil.rmtree(folder / "attributions.parts", ignore_errors=True)
     other = dataclasses.replace(predicted, folder=folder)
-    released = asked(other, attributions=Attributions(alignment="released"))
+    released = asked(other, attributions=Attributions(profiles=True, alignment="released"))
     run_attributions(released, client, "GPU")
     consistent, shifted = (
         of_gene(open_attributions(w.attributions), GENES[0]).load() for w in (predicted, released)
@@ -223,6 +223,8 @@ def test_the_window_of_the_study_is_a_base_further(predicted, client, tmp_path):
     assert both.size
     one, other_ism = (a["ism"].sel(variant_position=both).values for a in (consistent, shifted))
     assert (one != other_ism).any()  # every base has another index, and the toy counts by index
+    # so has the TSS, from which offsets of profiles count
+    assert open_attributions(released.attributions)["offset"].values[80 - 1] == 0
 
 
 def test_a_gene_that_fails_says_why(workspace_in, client, tmp_path):

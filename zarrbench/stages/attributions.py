@@ -1,6 +1,7 @@
 """The attributions stage: every SNV of every gene in silico, on the cluster, in one store."""
 
 import contextlib
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from zarrbench.attributions.store import assembled, open_attributions
 from zarrbench.attributions.worker import AttributionJob, probe_gradient
 from zarrbench.errors import RecipeError, SourceError
 from zarrbench.genome.coordinates import Window
-from zarrbench.models.protocol import EstimatedRecipe
+from zarrbench.models.protocol import EstimatedRecipe, ModelSpec
 from zarrbench.parameters import Statistics
 from zarrbench.pipeline import check_track
 from zarrbench.predictions.plan import Predict, window_of
@@ -71,7 +72,7 @@ def run_attributions(
         genes,
         reasons,
         [workspace.model.tracks()[track] for track in job.tracks],
-        workspace.recipe.model.spec(),
+        _attributed_spec(workspace),
         parameters.optional_variables,
     )
     attributes = {
@@ -208,8 +209,17 @@ def attribution_job(workspace: Workspace, store: Place, recipe: dict[str, Any]) 
 def attributed_window(workspace: Workspace, gene: xr.Dataset) -> Window:
     """Return the window of a gene as attributions read it (METHODS section 3.1)."""
     window = window_of(gene, workspace.recipe.model.spec())
-    released = workspace.recipe.stage(Attributions).alignment == "released"
-    return window.shifted(-1) if released else window
+    return window.shifted(-1) if _released(workspace) else window
+
+
+def _attributed_spec(workspace: Workspace) -> ModelSpec:
+    """Return the model's with the index that the TSS has in these windows."""
+    spec = workspace.recipe.model.spec()
+    return replace(spec, tss_index=spec.tss_index - 1) if _released(workspace) else spec
+
+
+def _released(workspace: Workspace) -> bool:
+    return workspace.recipe.stage(Attributions).alignment == "released"
 
 
 def check_attributions(workspace: Workspace) -> None:
