@@ -8,6 +8,8 @@ import numpy as np
 
 from zarrbench.report import explorer, page
 
+ROOM = 6_000_000  # characters for views
+
 
 def unpacked(packs: list[str]) -> list[dict]:
     """The views in a report, as its script unpacks them."""
@@ -22,7 +24,7 @@ def embedded(html: str) -> list[dict]:
 
 def of_file(inputs) -> list[dict]:
     """The views that a report would hold."""
-    return unpacked(explorer.explored(inputs.statistics, inputs.views, embed=True)["packs"])
+    return unpacked(explorer.explored(inputs.statistics, inputs.views, embed=True, used=0)["packs"])
 
 
 def test_views_in_the_file_are_those_of_the_genes(inputs):
@@ -77,17 +79,29 @@ def test_points_are_in_the_file_only_if_asked_for_and_they_fit(inputs):
 
 
 def test_thinning_grows_with_the_number_of_genes_and_people():
-    assert explorer.thinning(100, 400, False) == explorer.Thinning(2000, False)
-    assert explorer.thinning(100, 400, True).individual_points
-    large = explorer.thinning(6800, 839, True)
+    assert explorer.thinning(100, 400, False, ROOM) == explorer.Thinning(2000, False)
+    assert explorer.thinning(100, 400, True, ROOM).individual_points
+    large = explorer.thinning(6800, 839, True, ROOM)
     assert large == explorer.Thinning(large.most_snvs, False)
     assert 20 <= large.most_snvs < 100
-    assert explorer.thinning(10**6, 839, False).most_snvs == 10
-    assert explorer.thinning(0, 0, False).most_snvs == 2000
+    assert explorer.thinning(10**6, 839, False, ROOM).most_snvs == 10
+    assert explorer.thinning(0, 0, False, ROOM).most_snvs == 2000
+
+
+def test_what_the_rest_of_the_page_takes_is_not_left_to_views(inputs, monkeypatch):
+    rooms = []
+    monkeypatch.setattr(
+        explorer, "thinning",
+        lambda *given: rooms.append(given[-1]) or explorer.Thinning(10, False),
+    )  # fmt: skip
+    for used in (0, 2_000_000):
+        explorer.explored(inputs.statistics, inputs.views, embed=True, used=used)
+    assert rooms[0] - rooms[1] == 2_000_000
+    assert 7_000_000 < rooms[0] < 9_000_000  # Bokeh is in the file, too
 
 
 def test_what_was_thinned_is_said(inputs, monkeypatch):
-    assert explorer.explored(inputs.statistics, inputs.views, embed=True)["thinned"] == 0
+    assert explorer.explored(inputs.statistics, inputs.views, embed=True, used=0)["thinned"] == 0
     kept = explorer.Thinning(12, individual_points=False)
     monkeypatch.setattr(explorer, "thinning", lambda *sizes: kept)
     html = page.report_html(inputs)
@@ -115,6 +129,6 @@ def test_a_page_without_views_shows_all_genes_and_none_alone(inputs):
 def test_old_statistics_have_no_histogram_of_the_null(inputs):
     old = inputs.statistics.drop_vars(["null_count", "null_bin"])
     views = dataclasses.replace(inputs.views, statistics=old)
-    made = explorer.explored(old, views, embed=True)
+    made = explorer.explored(old, views, embed=True, used=0)
     assert made["facts"]["null_edges"] == []
     assert {view["null"] for view in unpacked(made["packs"])} == {None}

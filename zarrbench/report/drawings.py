@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -25,7 +26,7 @@ class Drawn:
     figure: Figure
     table: pd.DataFrame
 
-    @property
+    @cached_property
     def svg(self) -> str:
         return style.as_svg(self.figure, self.name)
 

@@ -14,7 +14,7 @@ from zarrbench.figures.disclosure import MINIMUM_PEOPLE
 from zarrbench.report import plots
 from zarrbench.report.gene_views import GeneViews, rounded
 
-_BUDGET = 6_000_000  # characters of all views in a file: with the rest of the page below 10 MB
+_MOST = 9_900_000  # characters of a whole file
 # Characters of a view in a file, as measured (benchmarks/report): upper bounds
 _OF_GENE, _OF_SNV, _OF_PERSON = 420, 15, 13
 _MOST_SNVS = 2_000  # of one gene, however few there are: more are no plot that one reads
@@ -30,12 +30,12 @@ class Thinning:
     individual_points: bool
 
 
-def thinning(n_genes: int, n_people: int, individual_points: bool) -> Thinning:
-    """Return how the views of genes are thinned so that they fit into a file.
+def thinning(n_genes: int, n_people: int, individual_points: bool, room: int) -> Thinning:
+    """Return how the views of genes are thinned so that they fit into `room` characters.
 
     Single people give way first: they need more than the cells that stand for them otherwise.
     """
-    share = _BUDGET / max(n_genes, 1) - _OF_GENE
+    share = room / max(n_genes, 1) - _OF_GENE
     points = individual_points and share >= _OF_PERSON * n_people
     left = share - _OF_PERSON * n_people if points else share
     return Thinning(max(10, min(_MOST_SNVS, int(left / _OF_SNV))), points)
@@ -56,7 +56,9 @@ def packed(views: GeneViews, kept: Thinning) -> tuple[list[str], int]:
     return packs, left_out
 
 
-def explored(statistics: xr.Dataset, views: GeneViews | None, embed: bool) -> dict[str, Any]:
+def explored(
+    statistics: xr.Dataset, views: GeneViews | None, embed: bool, used: int
+) -> dict[str, Any]:
     """Return what the template of the explorer needs.
 
     Parameters
@@ -67,18 +69,24 @@ def explored(statistics: xr.Dataset, views: GeneViews | None, embed: bool) -> di
         Without, the page shows all genes, and none alone.
     embed : bool
         Put the views into the page; else its script asks the server for each gene.
+    used : int
+        Characters of the rest of the page, which leave the less to the views.
     """
     here = resources.files("zarrbench.report")
-    kept, packs, left_out = None, None, 0
-    if views is not None and embed:
-        sizes = len(views.genes), views.predicted.sizes["individual"]
-        kept = thinning(*sizes, views.individual_points)
-        packs, left_out = packed(views, kept)
-    return {
+    made = {
         "style": here.joinpath("explorer.css").read_text("utf-8"),
         "script": here.joinpath("explorer.js").read_text("utf-8"),
         "library": plots.library(),
         "plots": plots.document(),
+    }
+    kept, packs, left_out = None, None, 0
+    if views is not None and embed:
+        sizes = len(views.genes), views.predicted.sizes["individual"]
+        room = _MOST - used - sum(len(str(part)) for part in made.values())
+        kept = thinning(*sizes, views.individual_points, room)
+        packs, left_out = packed(views, kept)
+    return {
+        **made,
         "packs": packs,
         "kept": kept,
         "thinned": left_out,

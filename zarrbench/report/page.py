@@ -23,6 +23,8 @@ __all__ = ["DriverInputs", "ReportInputs", "write_report"]
 
 # What the reference alone decides, without any person
 _OF_NOBODY = ("reference_prediction", "tss_scan", "driver_scan", "gradient_profile")
+# Characters of a gene in the table of all, and of the page's own text, as measured
+_OF_ROW, _OF_TEXT = 200, 60_000
 _FIRST_FACTS = ("What was run", "Samples joined")
 
 
@@ -78,8 +80,13 @@ def _html(inputs: ReportInputs, drawn: Drawings, embed: bool) -> str:
         first_facts={k: v for k, v in inputs.facts.items() if k in _FIRST_FACTS},
         last_facts={k: v for k, v in inputs.facts.items() if k not in _FIRST_FACTS},
         genes={name: _plain(column) for name, column in genes.items()},
-        explorer=explored(statistics, inputs.views, embed),
+        explorer=explored(statistics, inputs.views, embed, _size(drawn, genes)),
     )
+
+
+def _size(drawn: Drawings, genes: pd.DataFrame) -> int:
+    """Return about how many characters the page has without what one explores."""
+    return sum(len(one.svg) for one in drawn.every()) + _OF_ROW * len(genes) + _OF_TEXT
 
 
 def _without_few_people(inputs: ReportInputs) -> ReportInputs:
