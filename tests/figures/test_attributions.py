@@ -1,7 +1,6 @@
 """What the figures of attributions draw, read back from their Axes."""
 
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,6 @@ from matplotlib.figure import Figure
 from zarrbench.attribution_layouts import DRIVERS
 from zarrbench.figures import attributions as figures
 from zarrbench.figures import style
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def made_variants(n: int = 40, seed: int = 0) -> pd.DataFrame:

@@ -1,7 +1,5 @@
 """What the figures of clusters draw, read back from their Axes."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,13 +8,6 @@ from matplotlib.figure import Figure
 from zarrbench.figures import clusters as figures
 from zarrbench.figures import style
 from zarrbench.statistics.sequence_clusters import Motif, enrichment, motif
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def made_clusters(sizes, unsupported) -> pd.DataFrame:

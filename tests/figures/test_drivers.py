@@ -1,6 +1,5 @@
 """What the figures of drivers draw, read back from their Axes."""
 
-import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,13 +20,6 @@ FIGURES = (
     driver_figures.driver_distances,
     driver_figures.drivers_per_gene,
 )
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def made_drivers(r, group=None, examined=None, drivers=(), names=None) -> xr.Dataset:

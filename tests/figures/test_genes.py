@@ -1,6 +1,5 @@
 import itertools
 import re
-import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,13 +12,6 @@ from zarrbench import layouts
 from zarrbench.figures import genes, people, style
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def made_statistics(r, p=None, q=None, significant=None, names=None) -> xr.Dataset:

@@ -1,6 +1,5 @@
 """What the figures of motifs draw, read back from their Axes."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,6 @@ from zarrbench.statistics.attribution_motifs import (
 )
 
 GENE, POSITION, TSS = "ENSG0001", 5_000, 4_800
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def scan_of(bases: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,5 +1,3 @@
-import warnings
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -8,13 +6,6 @@ from matplotlib.figure import Figure
 from zarrbench.figures import people, style
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def of_people(values) -> xr.DataArray:

@@ -1,7 +1,5 @@
 """What the figures of gradient profiles draw, read back from their Axes."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,13 +10,6 @@ from zarrbench.attributions.profiles import profile_windows
 from zarrbench.figures import profiles as figures
 from zarrbench.figures import style
 from zarrbench.statistics.gradient_profiles import profile_groups
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def made_windows(n_genes: int = 20, seed: int = 0) -> xr.Dataset:
