@@ -189,6 +189,7 @@ def explore(pipeline: str, sources: Path | None, data: "Place", port: int) -> No
         click.echo(text)
         say("open this URL in a browser; Ctrl-C ends it")
 
+    say("drawing the page")
     serve(open_workspace(pipeline, data, sources), port, announce)
 
 

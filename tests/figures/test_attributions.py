@@ -75,7 +75,7 @@ def test_ism_along_the_window(zoom):
     assert table.position.tolist() == shown.variant_position.tolist()
     points, rings = ax.collections[:2]
     np.testing.assert_array_equal(points.get_offsets(), shown[["distance", "ism"]])
-    np.testing.assert_array_equal(points.get_array(), shown.carrier_frequency)
+    np.testing.assert_array_equal(points.get_array(), shown.carrier_frequency.round(2))
     assert points.get_clim() == (0, 1)
     drivers = shown[shown.is_driver]
     assert len(drivers)

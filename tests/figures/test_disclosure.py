@@ -69,3 +69,18 @@ def test_groups_go_by_quantiles_and_hold_at_least_five():
     assert np.concatenate([x[group] for group in groups]).tolist() == list(range(53))
     assert [len(group) for group in disclosure.groups_of_people(x[:9])] == [9]
     assert disclosure.groups_of_people(x[:4]) == disclosure.groups_of_people(x[:0]) == []
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0, -3e7])
+def test_means_have_three_digits_of_the_range(offset):
+    values = offset + np.random.default_rng(3).normal(size=200)
+    means = values.reshape(10, 20).mean(axis=1)
+    rounded = disclosure.rounded_means(means, values)
+    span = np.ptp(values)
+    assert (np.abs(rounded - means) <= span / 1000).all()
+    steps = rounded / 10.0 ** np.floor(np.log10(span / 1000))
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
+
+
+def test_means_of_people_who_are_all_alike_stay():
+    assert disclosure.rounded_means(np.array([2.5]), np.full(9, 2.5)) == pytest.approx(2.5)

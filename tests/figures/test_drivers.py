@@ -142,7 +142,7 @@ def test_slopes_against_attributions():
     points, rings = scattered(ax)
     np.testing.assert_array_equal(points, variants[["ism", "slope"]])
     everything, ringed = ax.collections[:2]
-    np.testing.assert_array_equal(everything.get_array(), variants.carrier_frequency)
+    np.testing.assert_array_equal(everything.get_array(), variants.carrier_frequency.round(2))
     drivers = variants[variants.is_driver]
     np.testing.assert_array_equal(rings, drivers[["ism", "slope"]])
     np.testing.assert_allclose(ringed.get_sizes(), 60 * (1 + 2 * drivers.increment.clip(0, 1)))

@@ -35,7 +35,8 @@ def test_no_mark_stands_for_fewer_than_five_people(n):
     assert of_cells + table.attrs["suppressed"] == n == table.attrs["people"]
     groups = table[table["mark"] == "group"]
     assert groups["people"].sum() == n
-    np.testing.assert_allclose(np.average(groups["predicted"], weights=groups["people"]), y.mean())
+    mean = np.average(groups["predicted"], weights=groups["people"])
+    assert abs(mean - y.mean()) < np.ptp(y) / 1000  # means have three digits of the range
     assert (np.diff(groups["observed"]) > 0).all()
     assert [len(line.get_xdata()) for line in ax.lines] == [len(groups)]
     assert table.attrs["r"] == pytest.approx(np.corrcoef(x, y)[0, 1])

@@ -165,7 +165,7 @@ def test_profile_of_a_gene():
     np.testing.assert_allclose(area.get_data().baseline, base["value"])
     points, driver, main = [c for c in above.collections if len(c.get_offsets())]
     np.testing.assert_allclose(points.get_offsets(), snvs[["start", "value"]])
-    np.testing.assert_allclose(points.get_array(), variants["carrier_frequency"][:4])
+    np.testing.assert_allclose(points.get_array(), variants["carrier_frequency"][:4].round(2))
     np.testing.assert_allclose(driver.get_offsets(), snvs[["start", "value"]][:1])
     np.testing.assert_allclose(main.get_offsets(), snvs[["start", "value"]][1:2])
     assert windows["start"].tolist() == list(range(-600, 500 - 127, 32))

@@ -204,7 +204,7 @@ def test_page_has_its_parts_and_is_well_formed(report):
 
 
 def test_best_and_worst_are_those_of_highest_and_lowest_r(report):
-    shown = report.text[report.text.rindex("Best and worst gene") :]
+    shown = report.text[report.text.rindex("Highest and lowest r") :]
     assert shown.index("Highest r NAME0") < shown.index("Lowest r NAME3")
     assert "among the 7 with a defined r" in shown
     hidden = re.findall(r"Each cell holds 5 people or more; (\d+) of 120 people", shown)
@@ -582,9 +582,9 @@ def test_the_summary_says_in_words_what_the_figures_show(tmp_path):
     assert (
         sentences[0] == f"Across people, r is {mean} on average over 7 genes; 2 (29 %) have r < 0."
     )
-    assert sentences[1].startswith(
-        "Significant against its own null, under the statistic signed: 5 genes (2 with r < 0) "
-        "(under others, all and those with r < 0: published 7, 2; sem 0, 0"
+    assert sentences[1] == (
+        "Significant against its own null, under the statistic signed: 5 genes, 2 of them with "
+        "r < 0 (0 to 7 under the other statistics)."
     )
     told = " ".join(sentences[2:])
     for part in (
@@ -592,7 +592,7 @@ def test_the_summary_says_in_words_what_the_figures_show(tmp_path):
         "In the 2 genes compared whose r is clearly above 0",
         "In the 1 gene compared whose r is clearly below 0",
         "has r = 0.20 on average and the network 0.10 (2 genes with both)",
-        "keeps its sign: ensemble 88 % of 8 genes.",
+        "keeps its sign: ensemble, 88 % of 8 genes tried.",
     ):
         assert part in told
     assert "nothing" not in told
@@ -603,7 +603,7 @@ def test_the_summary_says_in_words_what_the_figures_show(tmp_path):
 def test_no_significant_gene_is_said_plainly():
     told = summary.sentences(made_inputs([0.1, -0.1]))[1]
     assert told.startswith(
-        "Significant against its own null, under the statistic signed: no gene (under"
+        "Significant against its own null, under the statistic signed: no gene (0 to"
     )
 
 

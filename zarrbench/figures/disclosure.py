@@ -79,3 +79,15 @@ def groups_of_people(x: np.ndarray) -> list[np.ndarray]:
     """
     number = min(10, len(x) // MINIMUM_PEOPLE)
     return np.array_split(np.argsort(x, kind="stable"), number) if number else []
+
+
+def rounded_means(means: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return means of groups of people to a thousandth of the range of `values`.
+
+    More digits would tell how many of a group have which allele, where predictions have few values.
+    """
+    span = np.ptp(values)
+    if not span > 0:
+        return means
+    step = 10.0 ** np.floor(np.log10(span / 1000))
+    return np.round(means / step) * step

@@ -51,7 +51,13 @@ def predicted_against_observed(
         counts, *edges = disclosure.people_in_cells(x, y)
         centres = [(along[1:] + along[:-1]) / 2 for along in edges]
         groups = disclosure.groups_of_people(x)
-        rows = [("group", x[group].mean(), y[group].mean(), len(group)) for group in groups]
+        of_groups = (
+            disclosure.rounded_means(np.array([along[group].mean() for group in groups]), along)
+            for along in (x, y)
+        )
+        rows = [
+            ("group", *means, len(group)) for *means, group in zip(*of_groups, groups, strict=True)
+        ]
         for i, j in np.argwhere(counts):
             rows.append(("cell", centres[0][i], centres[1][j], counts[i, j]))
         marks = pd.DataFrame(rows, columns=marks.columns)

@@ -92,10 +92,10 @@ def gene_profile(
     """Draw the gradient along the window of a gene, with its SNVs and drivers (METHODS section 23).
 
     The attribution of bases as a grey area, the range of stretches where it is long; gradients of
-    SNVs as points, the denser the more people carry it; drivers ringed, the main one by a square in
-    magenta. Below, mean and standard deviation in windows of 128 bases, every 32 or, along a long
-    window, a multiple of it. All over the largest magnitude of the attribution of bases, where the
-    study divides by that of the gradient, which is not kept: the same but for the unit of the y
+    SNVs as points, the denser the more people carry it; drivers ringed, the main one by a diamond
+    in magenta. Below, mean and standard deviation in windows of 128 bases, every 32 or, along a
+    long window, a multiple of it. All over the largest magnitude of the attribution of bases, where
+    the study divides by that of the gradient, which is not kept: the same but for the unit of the y
     axis. SNVs of few carriers are not drawn (`zarrbench.figures.variants.disclosed`).
 
     Parameters
@@ -273,7 +273,7 @@ def _draw_gene(ax: Axes, table: pd.DataFrame) -> None:
     main = snvs["is_main"].astype(bool)
     drivers = snvs["is_driver"].astype(bool) & ~main
     for label, marker, colour, here in (
-        ("driver", "o", CUT, drivers),
+        ("other drivers", "o", CUT, drivers),
         ("main driver", "D", _MAGENTA, main),
     ):
         above.scatter(snvs["start"][here], snvs["value"][here], 60, facecolors="none",

@@ -36,6 +36,8 @@ def disclosed(variants: pd.DataFrame, known: list[str], names: list[str]) -> pd.
         shown &= np.isfinite(variants[name])
     table = variants.loc[shown, ["variant_position", *names]]
     table = table.rename(columns={"variant_position": "position"}).reset_index(drop=True)
+    if "carrier_frequency" in table:  # the last digits would tell how few do not carry it
+        table["carrier_frequency"] = table["carrier_frequency"].round(2)
     table.attrs["left_out"] = int((~shown).sum())
     return table
 

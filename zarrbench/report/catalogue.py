@@ -26,6 +26,7 @@ from zarrbench.statistics.sequence_clusters import Motif
 _NEAR = 19_999
 # Groups of gradient profiles: one of the study's five numbers
 _GROUPS = 5
+_BRIGHT = "The brighter, the more genes are near."
 
 
 def across_genes(inputs: ReportInputs) -> list[FigureRecipe]:
@@ -50,13 +51,13 @@ def across_genes(inputs: ReportInputs) -> list[FigureRecipe]:
         FigureRecipe(
             "mean_and_sd_observed",
             "Standard deviation against mean of observed expression, one point a gene",
-            "How much expression varies across people, by its mean.",
+            f"How much expression varies across people, by its mean. {_BRIGHT}",
             lambda inputs, ax: genes.moments(inputs.statistics, "mean_observed", "sd_observed", ax),
         ),
         FigureRecipe(
             "mean_and_sd_predicted",
             "Standard deviation against mean of predictions, one point a gene",
-            "How much predictions vary across people, by their mean.",
+            f"How much predictions vary across people, by their mean. {_BRIGHT}",
             lambda inputs, ax: genes.moments(
                 inputs.statistics, "mean_predicted", "sd_predicted", ax
             ),
@@ -64,13 +65,13 @@ def across_genes(inputs: ReportInputs) -> list[FigureRecipe]:
         FigureRecipe(
             "sd_observed_and_predicted",
             "Standard deviation of predictions against that of expression, one point a gene",
-            "Whether predictions vary where expression does.",
+            f"Whether predictions vary where expression does. {_BRIGHT}",
             lambda inputs, ax: genes.moments(inputs.statistics, "sd_observed", "sd_predicted", ax),
         ),
         FigureRecipe(
             "personal_and_reference",
             "Mean prediction of the people against that of the reference, one point a gene",
-            "What the reference sequence gives, beside the mean of the people.",
+            f"On the line both are the same. {_BRIGHT}",
             lambda inputs, ax: genes.personal_against_reference(inputs.statistics, ax),
         ),
     ]
@@ -95,7 +96,7 @@ def _population(inputs: ReportInputs) -> list[FigureRecipe]:
         FigureRecipe(
             f"fig_1b{_stem(subset)}" if number else "fig_1b",
             f"{title}{f': {subset}' if number else ''}",
-            f"Genes: {subset or 'all'}.",
+            f"Genes: {subset or 'all'}. {_BRIGHT}",
             of_subset(subset),
             needs,
             studied,
@@ -131,7 +132,8 @@ def of_drivers(inputs: ReportInputs) -> list[FigureRecipe]:
         FigureRecipe(
             "fig_s7",
             "Histogram of the number of drivers of a gene",
-            "How many variants make the prediction of an examined gene; 21 stands for more.",
+            "How many variants make the prediction of an examined gene (21 stands for more). "
+            "Lines: the cumulative share of genes.",
             lambda inputs, ax: drivers.drivers_per_gene(_drivers(inputs), ax),
             needs,
             "Supp. Fig. 7",

@@ -56,7 +56,7 @@ def of_gene(inputs: ReportInputs, gene: str) -> list[FigureRecipe]:
             "gene_profile",
             "Gradient along the window, SNVs as points",
             "Grey: what the base that is there does. Below: mean and standard deviation in windows "
-            "of 128 bases. A square marks the main driver.",
+            "of 128 bases. A diamond marks the main driver.",
             lambda inputs, gene, ax: profiles.gene_profile(
                 _profile(inputs, gene), _variants(inputs, gene), ax
             ),
@@ -133,9 +133,10 @@ def _of_people(marks: pd.DataFrame) -> str:
         return "Each point is one person."
     if not marks.attrs["groups"]:
         return ""
-    one = marks.attrs["groups"] == 1
+    one, hidden = marks.attrs["groups"] == 1, marks.attrs["suppressed"]
+    some = f"fewer than {MINIMUM_PEOPLE}" if 0 < hidden < MINIMUM_PEOPLE else f"{hidden:,}"
     return (
-        f"Each cell holds {MINIMUM_PEOPLE} people or more; {marks.attrs['suppressed']:,} of "
+        f"Each cell holds {MINIMUM_PEOPLE} people or more; {some} of "
         f"{marks.attrs['people']:,} people are in sparser ones, which are not drawn. Points: means "
         f"of {marks.attrs['groups']} group{'' if one else 's'} of {MINIMUM_PEOPLE} people or more, "
         f"by observed expression."

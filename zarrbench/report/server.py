@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import json
 import logging
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -72,9 +73,10 @@ async def _serve(
     try:
         listening = socket.create_server((ADDRESS, port))
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise StorageError(
-            f"port {port} of {ADDRESS} cannot be used ({error.strerror}); name another one with "
-            f"--port, or 0 for any that is free"
+            f"port {port} of {ADDRESS} cannot be used ({reason}); name another one with --port, or "
+            f"0 for any that is free"
         ) from error
     listening.setblocking(False)
     port = listening.getsockname()[1]

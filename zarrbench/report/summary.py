@@ -38,16 +38,14 @@ def _across_people(statistics: xr.Dataset) -> Iterator[str]:
         f"{_genes(defined.sum())}; {_share(int(np.sum(r < 0)), int(defined.sum()))} have r < 0."
     )
     chosen = str(statistics.attrs["statistic"])
-    counts = {}
-    for name in map(str, statistics["statistic"].values):
-        significant = statistics["significant"].sel(statistic=name).values
-        counts[name] = (int(significant.sum()), int(np.sum(significant & (r < 0))))
-    total, wrong = counts.pop(chosen)
-    others = "; ".join(f"{name} {n:,}, {k:,}" for name, (n, k) in counts.items())
-    told = f"{_genes(total)} ({wrong:,} with r < 0)" if total else "no gene"
+    counts = statistics["significant"].sum("gene").to_series()
+    total = int(counts.pop(chosen))
+    wrong = int(np.sum(statistics["significant"].sel(statistic=chosen).values & (r < 0)))
+    told = f"{_genes(total)}, {wrong:,} of them with r < 0" if total else "no gene"
+    others = f" ({counts.min():,} to {counts.max():,} under the other statistics)"
     yield (
         f"Significant against its own null, under the statistic {chosen}: {told}"
-        + (f" (under others, all and those with r < 0: {others})." if others else ".")
+        f"{others if len(counts) else ''}."
     )
 
 
@@ -93,7 +91,7 @@ def _predixcan(compared: xr.Dataset) -> Iterator[str]:
 
 def _sensitivity(compared: xr.Dataset) -> Iterator[str]:
     told = [
-        f"{name} {100 * same:.0f} % of {_genes(genes)}"
+        f"{name}, {100 * same:.0f} % of {_genes(genes)}"
         for name, same, genes in zip(
             compared["choice"].values[1:],
             compared["same_sign"].values[1:],
@@ -103,7 +101,7 @@ def _sensitivity(compared: xr.Dataset) -> Iterator[str]:
         if genes
     ]
     if told:
-        yield f"Under other choices r keeps its sign: {'; '.join(told)}."
+        yield f"Predicted in another way, r keeps its sign: {'; '.join(told)} tried."
 
 
 def _r(value: float) -> str:

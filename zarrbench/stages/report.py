@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
@@ -190,7 +191,9 @@ def _facts(
         "What was run": {
             "pipeline": f"{recipe.name}: {recipe.description}".strip(": "),
             "model": made["model"].get("name", made["model"]["kind"]),
-            "track": f"{statistics.attrs['track']} {statistics.attrs['track_description']}".strip(),
+            "track": f"{statistics.attrs['track']}: {statistics.attrs['track_description']}".strip(
+                ": "
+            ),
             "stores": f"{stores.recipe.name}: {stores.recipe.description}".strip(": "),
             "genes": f"{statistics.sizes['gene']:,} of {n_genes:,} planned",
             **{f"genes left out: {reason}": f"{n:,}" for reason, n in reasons.items()},
@@ -279,8 +282,8 @@ def _warnings(
     few = int((statistics["null_effective_variants"] < 3).sum())
     if few and statistics.attrs["statistic"] == "signed":
         found.append(
-            f"{few} genes have fewer than 3 effectively independent variants: their null is far "
-            f"from normal; look at the empirical p there."
+            f"{few} gene{' has' if few == 1 else 's have'} fewer than 3 effectively independent "
+            f"variants: the null is far from normal; look at the empirical p there."
         )
     return found
 
@@ -313,9 +316,13 @@ def _of_stages(
             name.replace("_", " "): f"{value:,}" for name, value in attributed.items()
         }
     if "drivers" in standing:
-        found[_TITLES["drivers"]] = _flat(drivers_summary(standing["drivers"]))
+        told = _flat(drivers_summary(standing["drivers"]))
+        told["drivers of every gene"] = told.pop("drivers")
+        found[_TITLES["drivers"]] = told
     if "motifs" in standing:
-        found[_TITLES["motifs"]] = _flat(motifs_headline(workspace))
+        told = _flat(motifs_headline(workspace))
+        told["clusters of sequences with either allele"] = told.pop("clusters")
+        found[_TITLES["motifs"]] = told
     if "sensitivity" in standing:
         found[_TITLES["sensitivity"]] = _flat(sensitivity_summary(standing["sensitivity"]))
     if "population" in standing:
@@ -388,8 +395,19 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif isinstance(value, list) and len(value) > 8:
             flat[f"{prefix}{key}"] = f"{len(value)} items"
         else:
-            flat[f"{prefix}{key}"] = "none" if value in (None, [], {}) else str(value)
+            flat[f"{prefix}{key}"] = "none" if value in (None, [], {}) else _plainly(value)
     return flat
+
+
+def _plainly(value: Any) -> str:
+    """Return a choice or a number as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "undefined" if math.isnan(value) else f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(_plainly, value))
+    return str(value)
 
 
 def _bytes(size: int | None) -> str:

@@ -18,6 +18,7 @@ from zarrbench.errors import (
     IncompleteCubeError,
     RecipeError,
     SourceError,
+    StoreLayoutError,
     ZarrbenchError,
 )
 from zarrbench.expression.preparation import NOT_EXPRESSED
@@ -169,6 +170,11 @@ def open_statistics(workspace: Workspace) -> xr.Dataset:
     RecipeError
         If it is of another cube, of other expression or of other parameters.
     """
+    if not exists(workspace.statistics):
+        raise StoreLayoutError(
+            f"there are no statistics {workspace.statistics}: nothing was run there yet; run "
+            f"'zarrbench run {workspace.file}' first, or name the folder of the run with --data"
+        )
     statistics = open_dataset(workspace.statistics, GENE_STATISTICS).load()
     workspace.check_cube()
     asked = json.dumps(plain(workspace.recipe.stage(Statistics)), sort_keys=True)
