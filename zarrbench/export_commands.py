@@ -31,7 +31,11 @@ def export() -> None:
 @click.option("--table", "names", multiple=True, metavar="NAME",
               help="Write this table alone; may be given several times.")  # fmt: skip
 @_TRACKS
-@click.option("--individuals", is_flag=True, help="Tables of single people, too, with their ids.")
+@click.option(
+    "--individuals",
+    is_flag=True,
+    help="Tables of single people, too, with their ids, and slopes that a few decide.",
+)
 @_OVERWRITE
 @SOURCES
 @DATA
@@ -51,7 +55,9 @@ def tables(
 ) -> None:
     """Write every result as a tidy table into FOLDER.
 
-    FOLDER/tables.json says what every column means, and which tables are missing and why.
+    FOLDER/tables.json says what every column means, and which tables are missing and why. Without
+    --individuals, what was measured on variants whose rarer allele fewer than five people carry is
+    missing; it says in how many rows.
     """
     from zarrbench.exports.tables import export_tables
 
@@ -96,11 +102,13 @@ def anndata(
     layer 'observed'.
     """
     from zarrbench.exports.cube import export_anndata
+    from zarrbench.progress import note
 
     workspace = open_workspace(pipeline, data, sources)
     made = export_anndata(workspace, file, tracks=tracks, overwrite=overwrite)
     facts = {"file": str(file), "individuals": made.n_obs, "genes": made.n_vars}
     show({**facts, "layers": ", ".join(made.layers)}, as_json)
+    note(f"{file} holds ids and predictions of people: keep it where their genotypes are kept")
 
 
 @export.command()
@@ -121,8 +129,8 @@ def vcf(
 ) -> None:
     """Write attributions and drivers as VCF, without people.
 
-    FILE ends with .vcf.gz; its index is written beside it. Slopes of SNVs whose rarer allele fewer
-    than five people carry are left out.
+    FILE ends with .vcf.gz; its index is written beside it. Sites whose rarer allele fewer than
+    five people with expression carry are left out and counted.
     """
     from zarrbench.exports.vcf import export_vcf
 

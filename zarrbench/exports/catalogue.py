@@ -11,7 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from zarrbench.attribution_layouts import ATTRIBUTIONS, DRIVERS, MOTIFS, SENSITIVITY
-from zarrbench.exports import meanings, rows
+from zarrbench.exports import few_carriers, meanings, rows
+from zarrbench.exports.few_carriers import Hidden
 from zarrbench.exports.rows import Rows
 from zarrbench.layouts import (
     EQTL,
@@ -61,12 +62,15 @@ class Table:
         Whether it is of single people, so that it is written only where that is asked for.
     asked : bool
         Whether it is so long that it is written only where it is named.
+    hidden : Hidden, optional
+        What is missing from it unless people are asked for.
     """
 
     stage: str
     row: str
     people: bool = False
     asked: bool = False
+    hidden: Hidden | None = None
 
     def read(self, workspace: Workspace, found: xr.Dataset) -> Rows | None:
         """Return its rows; None if the stage was not asked for what it would hold."""
@@ -170,6 +174,7 @@ TABLES: Mapping[str, Table] = {
         dims=("variant", "track"),
         also=("effect_allele_frequency", "carrier_frequency", "n_called", "reason"),
         prepared=_with_genes,
+        hidden=few_carriers.FREQUENCIES,
     ),
     "attribution_genes": OfStore("attributions", "a gene", dims=("gene",)),
     "attribution_references": OfStore(
@@ -186,6 +191,7 @@ TABLES: Mapping[str, Table] = {
         "a gene and SNV: attribution beside slope",
         file=lambda workspace: workspace.concordance,
         meanings=meanings.CONCORDANCE_COLUMNS,
+        hidden=few_carriers.CONCORDANCE,
     ),
     "drivers": OfFile(
         "drivers",
@@ -193,12 +199,17 @@ TABLES: Mapping[str, Table] = {
         file=lambda workspace: workspace.concordance,
         meanings=meanings.CONCORDANCE_COLUMNS,
         keep=_drivers,
+        hidden=few_carriers.CONCORDANCE,
     ),
-    "driver_genes": OfStore("drivers", "a gene", dims=("gene",)),
+    "driver_genes": OfStore(
+        "drivers", "a gene", dims=("gene",), hidden=few_carriers.DRIVER_GENES
+    ),
     "motifs": OfStore(
         "motifs", "a main driver, allele and threshold", dims=("gene", "base", "threshold")
     ),
-    "motif_genes": OfStore("motifs", "a main driver", dims=("gene",)),
+    "motif_genes": OfStore(
+        "motifs", "a main driver", dims=("gene",), hidden=few_carriers.MOTIF_GENES
+    ),
     "motif_effects": OfStore("motifs", "a main driver and allele", dims=("gene", "base")),
     "driver_scans": OfStore(
         "motifs",
@@ -216,8 +227,11 @@ TABLES: Mapping[str, Table] = {
         file=lambda workspace: workspace.motif_tables[1],
         meanings=meanings.CLUSTER_COLUMNS,
         kinds=meanings.CLUSTER_KINDS,
+        hidden=few_carriers.CLUSTERS,
     ),
-    "cluster_members": OfStore("motifs", "a driver and allele", dims=("base", "driver")),
+    "cluster_members": OfStore(
+        "motifs", "a driver and allele", dims=("base", "driver"), hidden=few_carriers.CLUSTER_MEMBERS
+    ),
     "population": OfStore(
         "population",
         "a subset of genes and track",
@@ -241,6 +255,7 @@ TABLES: Mapping[str, Table] = {
         "a gene and variant near it",
         file=lambda workspace: workspace.eqtl_table,
         meanings=meanings.EQTL_COLUMNS,
+        hidden=few_carriers.EQTL,
     ),
     "predixcan": OfStore("predixcan", "a gene", dims=("gene",)),
     "gene_table": OfStore("gene_table", "a gene, as the study's table", dims=("gene",)),
@@ -255,7 +270,9 @@ TABLES: Mapping[str, Table] = {
         "sensitivity", "a choice and gene", dims=("choice", "gene"), also=("significant",)
     ),
     "sensitivity_subsets": OfStore("sensitivity", "a subset of genes", dims=("subset",)),
-    "variants": OfStore("genotype_quality", "a variant", dims=("variant",)),
+    "variants": OfStore(
+        "genotype_quality", "a variant", dims=("variant",), hidden=few_carriers.FREQUENCIES
+    ),
     "genotype_components": OfStore(
         "genotype_quality", "a genotype component", dims=("component",)
     ),

@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 
 from zarrbench import progress
-from zarrbench.errors import RecipeError
+from zarrbench.errors import RecipeError, StorageError
 from zarrbench.exports.destinations import check_destination
 from zarrbench.exports.facts import described
 from zarrbench.expression.samples import observed
@@ -43,7 +43,7 @@ def export_anndata(
     RecipeError
         If the name ends otherwise, anndata is not installed, or there is no such track.
     StorageError
-        If something else stands there, or it cannot be written.
+        If something else stands there, the folder is missing, or it cannot be written.
     StoreLayoutError
         If the statistics stage has not run.
     """
@@ -52,6 +52,8 @@ def export_anndata(
     if find_spec("anndata") is None:
         raise RecipeError("AnnData needs anndata; install it with pip install 'zarrbench[anndata]'")
     check_destination(path, overwrite, _is_ours, "file")
+    if not path.parent.is_dir():
+        raise StorageError(f"there is no folder {path.parent} for {path.name}; make it first")
     made = cube_anndata(workspace, tracks)
     with published(path) as temporary, quiet_zarr():
         if path.suffix == ".zarr":

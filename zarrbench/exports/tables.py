@@ -16,6 +16,7 @@ from zarrbench.errors import RecipeError
 from zarrbench.exports.catalogue import NOT_IN_TABLES, TABLES, Table
 from zarrbench.exports.destinations import check_destination
 from zarrbench.exports.facts import described
+from zarrbench.exports.few_carriers import WHY
 from zarrbench.exports.rows import Rows
 from zarrbench.parameters import Statistics
 from zarrbench.predictions.cube import sel_track
@@ -36,9 +37,15 @@ _CONVENTIONS = {
     "signs": "slope, ism, gradient and distance are of the effect allele and the forward strand",
     "missing": "NA in TSV, null in Parquet; text that is missing is empty",
     "booleans": "True and False in TSV",
-    "before you share": "rows with few minor_carriers, rare alleles, and every table that is "
-    "marked 'of single people' tell of single people; their ids are those of your files",
 }
+_WITH_PEOPLE = (
+    "tables marked 'of single people', and rows with few minor_carriers or a rare allele, tell of "
+    "single people; their ids are those of your files"
+)
+_WITHOUT_PEOPLE = (
+    "no table is of single people; where fewer than 5 people carry the rarer allele, what was "
+    "measured is missing ('hidden' counts these rows); --individuals writes all"
+)
 
 
 def export_tables(
@@ -56,6 +63,10 @@ def export_tables(
     The folder appears whole or not at all. Rows are read and written some hundred thousand at a
     time, so that memory does not grow with them.
 
+    Without `individuals`, what was measured (slopes, correlations, support, frequencies and counts)
+    is missing from the rows of variants whose rarer allele fewer than `MINIMUM_PEOPLE` people
+    carry, and from what would give it away; see `zarrbench.exports.few_carriers`.
+
     Parameters
     ----------
     workspace : Workspace
@@ -69,20 +80,20 @@ def export_tables(
     tracks : sequence of str
         Whose predictions are written; that of the statistics by default.
     individuals : bool
-        Whether tables of single people are written, with their ids.
+        Whether tables of single people are written, with their ids, and nothing is hidden.
     overwrite : bool
         Whether an earlier export may be replaced.
 
     Returns
     -------
     dict
-        ``tables.json``: `tables` by name with `file`, `rows`, what one is, and `columns`;
-        `not_written` by name with the reason, of those asked for.
+        ``tables.json``: `tables` by name with `file`, `rows`, what one is, `columns`, and
+        `hidden`, where something may be, with the number of rows; `not_written` by name with the reason, of those asked for.
 
     Raises
     ------
     RecipeError
-        If there is no such table or track.
+        If there is no such table or track, or tracks are named and nothing is predicted.
     StorageError
         If the folder holds something else, or cannot be written.
     """
@@ -92,8 +103,11 @@ def export_tables(
     if not (folder.is_dir() and not any(folder.iterdir())):
         check_destination(folder, overwrite, _is_ours, "folder")
     asked = {name: table for name, table in TABLES.items() if name in (names or TABLES)}
-    found = {stage: standing(workspace, stage) for stage in {t.stage for t in asked.values()}}
+    stages = {table.stage for table in asked.values()} | ({"predict"} if tracks else set())
+    found = {stage: standing(workspace, stage) for stage in stages}
     predicted = found.get("predict")
+    if tracks and isinstance(predicted, str):
+        raise RecipeError(f"tracks are chosen of the predictions, and {predicted}")
     if isinstance(predicted, xr.Dataset):
         found["predict"] = _of_tracks(workspace, predicted, tracks)
     written: dict[str, Any] = {}
@@ -110,10 +124,22 @@ def export_tables(
                 not_written[name] = rows
                 continue
             path = temporary / f"{name}.{form}"
-            written[name] = _described(table, path.name, rows, _write(rows, path, form, bar))
+            hidden = None if individuals else table.hidden
+            store = found[table.stage]
+            if hidden is None or isinstance(store, str):
+                written[name] = _described(table, path.name, rows, _write(rows, path, form, bar))
+                continue
+            rows, counts = hidden.applied(rows, workspace, store)
+            written[name] = {
+                **_described(table, path.name, rows, _write(rows, path, form, bar)),
+                "hidden": {"rows": sum(counts), "why": WHY},
+            }
         made = {
             **described(workspace),
-            "conventions": _CONVENTIONS,
+            "conventions": {
+                **_CONVENTIONS,
+                "before you share": _WITH_PEOPLE if individuals else _WITHOUT_PEOPLE,
+            },
             "tables": written,
             "not_written": not_written,
             "not_in_tables": dict(NOT_IN_TABLES),

@@ -1,6 +1,6 @@
 """SNVs with their attributions and slopes as a VCF of sites: for bcftools and genome browsers.
 
-No people, and nothing that was measured on fewer than `MINIMUM_PEOPLE` of them.
+No people, and no site whose rarer allele fewer than `MINIMUM_PEOPLE` of them carry.
 """
 
 import math
@@ -69,13 +69,15 @@ FIELDS = (
     Field("ZB_SUPPORT", "support", "Integer",
           "1 if ZB_ISM and ZB_SLOPE have one sign, -1 if two, 0 if one is 0 or not defined",
           measured=True),
-    Field("ZB_DRIVER", "is_driver", "Integer", "1 if the SNV is a forward driver of the gene"),
-    Field("ZB_MAIN", "is_main", "Integer", "1 if it is the driver with the largest increment"),
+    Field("ZB_DRIVER", "is_driver", "Integer", "1 if the SNV is a forward driver of the gene",
+          measured=True),
+    Field("ZB_MAIN", "is_main", "Integer", "1 if it is the driver with the largest increment",
+          measured=True),
     Field("ZB_INC", "increment", "Float",
           "What the SNV adds, at its rank by |ZB_ISM|, to the correlation of the sum of "
-          "contributions with the prediction, as a share of that of all SNVs"),
+          "contributions with the prediction, as a share of that of all SNVs", measured=True),
     Field("ZB_AF", "effect_allele_frequency", "Float",
-          "Share of ALT among the alleles called of everybody sequenced", "A", measured=True),
+          "Share of ALT among the alleles called of everybody sequenced", "A"),
 )  # fmt: skip
 _SITE = ("variant_position", "other_allele", "effect_allele")
 _COLUMNS = ("contig", *_SITE, "minor_carriers", *(field.column for field in FIELDS))
@@ -86,9 +88,10 @@ def export_vcf(workspace: Workspace, path: Path, *, overwrite: bool = False) -> 
 
     A record is one place and ALT; lists in INFO have one value for each gene near it. ALT is the
     effect allele: signs of attributions and slopes are those of putting ALT in the place of REF.
-    What was measured on people (slope, its standard error, support, frequency) is left out of SNVs
-    whose rarer allele fewer than `MINIMUM_PEOPLE` people with expression carry. One contig is in
-    memory at a time.
+    Sites are left out whose rarer allele fewer than `MINIMUM_PEOPLE` people with expression carry.
+    Where they are enough for one gene of a site and too few for another, which has expression of
+    fewer people, what was measured on people (slope, its standard error, support, what makes the
+    SNV a driver) is missing for the other. One contig is in memory at a time.
 
     Parameters
     ----------
@@ -102,8 +105,9 @@ def export_vcf(workspace: Workspace, path: Path, *, overwrite: bool = False) -> 
     Returns
     -------
     dict
-        Counts of `records`, of `gene_snv_pairs` in them, and of `without_alternative`: SNVs whose
-        alternative allele is not known, which VCF cannot say.
+        Counts of `records`, of `gene_snv_pairs` in them, and of what is left out:
+        `without_alternative`, pairs of a gene and SNV whose alternative allele is not known, which
+        VCF cannot say, and `sites_of_few`, sites whose rarer allele too few people carry.
 
     Raises
     ------
@@ -121,24 +125,27 @@ def export_vcf(workspace: Workspace, path: Path, *, overwrite: bool = False) -> 
     lengths = workspace.stores.reference.lengths
     long = max(lengths.values()) > _TABIX_END
     index = path.with_name(f"{path.name}.{'csi' if long else 'tbi'}")
-    counts = dict.fromkeys(("records", "gene_snv_pairs", "without_alternative"), 0)
+    having = pd.Series(found["contig"].values.astype(str)).value_counts()
+    contigs = [contig for contig in lengths if contig in having.index]
+    # The header says it, and is written first.
+    of_few = sum(shown(snvs_of(workspace.concordance, contig))[1] for contig in contigs)
+    counts = {"records": 0, "gene_snv_pairs": 0, "without_alternative": 0, "sites_of_few": of_few}
     with published(index) as beside, published(path) as temporary:
         with (
             pysam.BGZFile(str(temporary), "wb") as file,
             progress.bar(total=found.sizes["gene"], label="vcf", unit="genes") as bar,
         ):
-            for line in header(workspace, found, lengths):
+            for line in header(workspace, found, lengths, of_few):
                 file.write(f"{line}\n".encode())
-            having = set(map(str, found["contig"].values))
-            for contig in filter(having.__contains__, lengths):
+            for contig in contigs:
                 table = snvs_of(workspace.concordance, contig)
-                known = table[table["effect_allele"].isin(list("ACGT"))]
-                counts["without_alternative"] += len(table) - len(known)
-                counts["gene_snv_pairs"] += len(known)
-                for line in records(known):
+                counts["without_alternative"] += int((~_known(table)).sum())
+                table, _ = shown(table)
+                counts["gene_snv_pairs"] += len(table)
+                for line in records(table):
                     file.write(f"{line}\n".encode())
                     counts["records"] += 1
-                bar.update(table["gene_id"].nunique())
+                bar.update(int(having[contig]))
         pysam.tabix_index(
             str(temporary), preset="vcf", index=str(beside), csi=long, keep_original=True
         )
@@ -156,7 +163,9 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def header(workspace: Workspace, drivers: xr.Dataset, lengths: Mapping[str, int]) -> Iterator[str]:
+def header(
+    workspace: Workspace, drivers: xr.Dataset, lengths: Mapping[str, int], of_few: int
+) -> Iterator[str]:
     """Yield the lines of the header: what the file is, contigs, and every key of INFO."""
     facts = described(workspace)
     yield "##fileformat=VCFv4.3"
@@ -170,6 +179,11 @@ def header(workspace: Workspace, drivers: xr.Dataset, lengths: Mapping[str, int]
         "about",
         "sites only, no people; ALT is the effect allele, to which every sign refers; lists have "
         "one value for each gene of ZB_GENE",
+    )
+    yield _line(
+        "left_out",
+        f"{of_few} sites whose rarer allele fewer than {MINIMUM_PEOPLE} people with expression "
+        "carry",
     )
     for contig, length in lengths.items():
         yield f"##contig=<ID={contig},length={length}>"
@@ -197,8 +211,23 @@ def snvs_of(concordance: Place, contig: str) -> pd.DataFrame:
     return table.sort_values(list(_SITE), kind="stable", ignore_index=True)
 
 
+def _known(table: pd.DataFrame) -> pd.Series:
+    return table["effect_allele"].isin(list("ACGT"))
+
+
+def shown(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return the SNVs of a contig that a VCF may have, and how many sites too few people carry.
+
+    Enough carry a site if `MINIMUM_PEOPLE` of the people of any gene do.
+    """
+    table = table[_known(table)]
+    sites = table.groupby(list(_SITE), sort=False)["minor_carriers"]
+    few = sites.transform("max") < MINIMUM_PEOPLE
+    return table[~few].reset_index(drop=True), len(table[few].drop_duplicates(list(_SITE)))
+
+
 def records(table: pd.DataFrame) -> Iterator[str]:
-    """Yield a line for each place and ALT of a table that is sorted by them."""
+    """Yield a line for each place and ALT of a table that `shown` gave."""
     hidden = table["minor_carriers"] < MINIMUM_PEOPLE
     texts = {}
     for field in FIELDS:
@@ -212,8 +241,8 @@ def records(table: pd.DataFrame) -> Iterator[str]:
         info = []
         for field in FIELDS:
             of_genes = [texts[field.key][row] for row in rows]
-            if field.number == "A":  # hidden only if too few are known to carry it at all
-                of_genes = [next((text for text in of_genes if text != "."), ".")]
+            if field.number == "A":  # of everybody, and so one for all genes
+                of_genes = of_genes[:1]
             info.append(f"{field.key}={','.join(of_genes)}")
         yield f"{contig}\t{position}\t.\t{ref}\t{alt}\t.\t.\t{';'.join(info)}"
 

@@ -1,0 +1,154 @@
+"""What tables do not say unless people are asked for: what a few carriers decide.
+
+A slope with the mean of a gene gives the expression of a lone carrier away, and its sign says on
+which side of the mean that person is.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xarray as xr
+from numpy.typing import NDArray
+
+from zarrbench.exports.rows import Rows
+from zarrbench.figures.disclosure import MINIMUM_PEOPLE
+from zarrbench.remote import reading
+from zarrbench.stages.workspace import Workspace
+
+WHY = f"fewer than {MINIMUM_PEOPLE} people carry the rarer allele"
+# Shares are divided and multiplied by the people called: whole numbers but for the last digits
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What is missing from a table without people.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        What is made missing; columns that the table has not are passed over.
+    rows : callable
+        Given the workspace, the store of the stage and a block of the table: in which of its rows.
+    """
+
+    columns: tuple[str, ...]
+    rows: Callable[[Workspace, xr.Dataset, pd.DataFrame], NDArray[np.bool_]]
+
+    def applied(
+        self, rows: Rows, workspace: Workspace, found: xr.Dataset
+    ) -> tuple[Rows, list[int]]:
+        """Return the table without that, and a list that gets the rows of each block it is read."""
+        names = [name for name in self.columns if name in rows.schema.names]
+        schema = rows.schema
+        counts: list[int] = []
+        for name in names:
+            place = schema.get_field_index(name)
+            schema = schema.set(place, _told(schema.field(place)))
+
+        def blocks() -> Iterator[pd.DataFrame]:
+            for block in rows.blocks:
+                few = self.rows(workspace, found, block)
+                counts.append(int(few.sum()))
+                yield block.assign(**{name: _missing(block[name], few) for name in names})
+
+        return Rows(schema, blocks()), counts
+
+
+def _told(field: pa.Field) -> pa.Field:
+    """Return a column whose meaning says when it is missing."""
+    meaning = (field.metadata or {})[b"description"].decode()
+    return field.with_metadata({"description": f"{meaning}; missing where {WHY}"})
+
+
+def _missing(column: pd.Series, few: NDArray[np.bool_]) -> pd.Series:
+    """Return a column that is missing in some rows; whole numbers as Int64."""
+    return (column.astype("Int64") if column.dtype.kind in "iu" else column).mask(few)
+
+
+def by_count(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -> NDArray[np.bool_]:
+    """Mark SNVs by `minor_carriers`, which the drivers stage counted of the gene's people."""
+    return np.asarray(block["minor_carriers"] < MINIMUM_PEOPLE)
+
+
+def by_frequency(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -> NDArray[np.bool_]:
+    """Mark variants by their frequencies among the people called, and where nobody is called.
+
+    With f of the alleles and c of the people, 1 - 2 f + c of the people carry the other allele,
+    since whoever has no copy of it counts twice in f and once in c. Of a gene with expression of
+    fewer people (`n`), those without it may be carriers: they are taken off. Dosages that were
+    imputed count as carriers of an allele where they may have a part of a copy.
+    """
+    called, share = block["n_called"], block["carrier_frequency"]
+    other = 1 - 2 * block["effect_allele_frequency"] + share
+    carriers = called * np.minimum(share, other)
+    if "n" in block:
+        carriers = carriers - (called - block["n"])
+    return ~np.asarray(carriers.round(_DIGITS) >= MINIMUM_PEOPLE)
+
+
+def of_drivers(gene: str, position: str) -> Callable[..., NDArray[np.bool_]]:
+    """Return what marks the rows of drivers with few carriers, named by these two columns."""
+
+    def rows(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -> NDArray[np.bool_]:
+        named = pd.MultiIndex.from_frame(block[[gene, position]])
+        return np.asarray(named.isin(_rare_drivers(workspace)))
+
+    return rows
+
+
+def genes_with_one(
+    workspace: Workspace, found: xr.Dataset, block: pd.DataFrame
+) -> NDArray[np.bool_]:
+    """Mark genes with such a driver: with the other drivers known, a share tells of it."""
+    rare = _rare_drivers(workspace).get_level_values("gene_id")
+    return np.asarray(block["gene_id"].isin(rare))
+
+
+def clusters_with_one(
+    workspace: Workspace, found: xr.Dataset, block: pd.DataFrame
+) -> NDArray[np.bool_]:
+    """Mark clusters of motifs with such a driver: a count tells of it as a share does."""
+    drivers = pd.MultiIndex.from_arrays(
+        [found["driver_gene"].values.astype(object), found["driver_position"].values]
+    )
+    rare = drivers.isin(_rare_drivers(workspace))
+    members = {
+        (str(base), int(cluster))
+        for base, clusters in zip(found["base"].values, found["cluster"].values, strict=True)
+        for cluster in clusters[rare]
+    }
+    named = zip(block["base"], block["cluster"], strict=True)
+    return np.array([name in members for name in named], dtype=bool)
+
+
+def _rare_drivers(workspace: Workspace) -> pd.MultiIndex:
+    """Return gene_id and variant_position of the forward drivers that few carry."""
+    key = ["gene_id", "variant_position"]
+    filters = [("is_driver", "==", True), ("minor_carriers", "<", MINIMUM_PEOPLE)]
+    with reading(workspace.concordance), workspace.concordance.open("rb") as handle:
+        table = pq.read_table(handle, columns=key, filters=filters).to_pandas()
+    return pd.MultiIndex.from_frame(table)
+
+
+_FREQUENCIES = ("effect_allele_frequency", "minor_allele_frequency", "carrier_frequency")
+_SUPPORTED = ("unsupported", "p_more", "p_fewer", "q_more", "q_fewer")
+
+CONCORDANCE = Hidden(
+    (
+        *_FREQUENCIES, "carriers", "minor_carriers", "slope", "se", "p_slope", "r_slope",
+        "r_single", "p_single", "r_running", "increment", "loss", "round_impact", "first_impact",
+        "support",
+    ),
+    by_count,
+)  # fmt: skip
+EQTL = Hidden((*_FREQUENCIES, "slope", "se", "t", "p", "r"), by_frequency)
+FREQUENCIES = Hidden((*_FREQUENCIES, "hwe_p"), by_frequency)
+DRIVER_GENES = Hidden(("fraction_supported", "fraction_unsupported"), genes_with_one)
+MOTIF_GENES = Hidden(("support",), of_drivers("gene_id", "position"))
+CLUSTERS = Hidden(_SUPPORTED, clusters_with_one)
+CLUSTER_MEMBERS = Hidden(("driver_support",), of_drivers("driver_gene", "driver_position"))
