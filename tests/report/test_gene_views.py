@@ -28,8 +28,10 @@ def test_cells_are_those_of_an_independent_count():
     order = np.argsort(x)
     groups = np.array_split(order, 10)
     assert view["means"]["people"] == [len(group) for group in groups]
-    np.testing.assert_allclose(view["means"]["observed"], [x[g].mean() for g in groups], rtol=1e-5)
-    np.testing.assert_allclose(view["means"]["predicted"], [y[g].mean() for g in groups], rtol=1e-5)
+    for name, values in (("observed", x), ("predicted", y)):  # spans below 10: steps of 0.01
+        means = np.array([values[g].mean() for g in groups])
+        np.testing.assert_allclose(view["means"][name], means, rtol=0, atol=0.00501)
+        np.testing.assert_array_equal(view["means"][name], np.round(view["means"][name], 2))
 
 
 def test_of_fewer_than_five_people_nothing_but_their_number():
@@ -39,6 +41,41 @@ def test_of_fewer_than_five_people_nothing_but_their_number():
     assert people_view(x[:0], y[:0]) == {"people": 0}
     five = people_view(x[:4].repeat(2)[:5], y[:4].repeat(2)[:5])
     assert five["means"]["people"] == [5]
+
+
+def test_what_spans_little_is_still_told_apart():
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(2, 400))
+    plain, far = people_view(x, y), people_view(x * 1e5, 1000 + 1e-3 * y)
+    assert far["counts"] == plain["counts"]
+    for name in ("observed_edges", "predicted_edges"):
+        assert (np.diff(far[name]) > 0).all()
+    spread = (np.array(far["means"]["predicted"]) - 1000) / 1e-3
+    np.testing.assert_allclose(spread, plain["means"]["predicted"], atol=0.02)
+    step = 1e-5
+    given = np.array(far["means"]["predicted"]) / step
+    np.testing.assert_allclose(given, np.round(given), atol=1e-4)
+    points = people_view(x, 1000 + 1e-3 * y, individual_points=True)["predicted"]
+    assert len(set(points)) > 200
+
+
+def test_means_are_as_coarse_as_what_they_span():
+    """One group has no span of its own; a few people far out widen that of the means."""
+    seven = people_view(np.linspace(0, 1, 7) / 3, 1000 + np.linspace(0, 1, 7) / 3)
+    assert seven["means"]["people"] == [7]
+    assert seven["means"]["observed"] == [0.167]
+    crowd = np.append(np.linspace(0, 1, 395), [1e6 / 3] * 4)
+    means = people_view(crowd, crowd)["means"]["observed"]
+    assert means[-1] % 100 == 0
+    assert (np.diff(people_view(crowd, crowd)["observed_edges"]) > 0).all()
+
+
+@pytest.mark.parametrize(("alone", "said"), [(0, 0), (1, None), (4, None), (6, 6)])
+def test_one_to_four_hidden_people_are_not_counted(alone, said):
+    x = np.append(np.repeat([0.0, 1.0], 40), np.linspace(0.2, 0.8, alone))
+    view = people_view(x, x)
+    assert np.sum(view["counts"]) == 80
+    assert view["suppressed"] == said
 
 
 def test_people_who_are_all_alike():
@@ -66,7 +103,7 @@ def test_snvs_are_those_of_the_table_but_the_few(inputs):
     np.testing.assert_allclose(view["ism"], shown["ism"], rtol=1e-5)
     np.testing.assert_allclose(np.array(view["slope"], float), shown["slope"], rtol=1e-5)
     assert view["slope"][5] is None
-    np.testing.assert_allclose(view["frequency"], shown["carrier_frequency"], atol=0.005)
+    assert view["frequency"] == shown["carrier_frequency"].round(2).tolist()
     drivers = [k for k, value in enumerate(view["increment"]) if value is not None]
     assert drivers == np.flatnonzero(shown["is_driver"]).tolist()
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import io
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +83,8 @@ def opened(browser):
     """Open an address; what goes wrong in the page fails the test at its end."""
     wrong, contexts = [], []
 
-    def opener(address: str, width: int = 1280, scheme: str = "light", last: str = "#plot-slope"):
+    def opener(address: str, width: int = 1280, scheme: str = "light", last: str = "#plot-slope",
+               gene: str = "NAME0"):  # fmt: skip
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
         )
@@ -94,11 +96,11 @@ def opened(browser):
         page.on("console", lambda message: message.type in ("error", "warning")
                 and EMPTY not in message.text
                 and wrong.append(f"console: {message.text}"))  # fmt: skip
-        own = address.split("?")[0]
+        own = re.split("[?#]", address)[0]
         page.on("request", lambda request: request.url.startswith((own, "data:", "blob:"))
                 or wrong.append(f"request: {request.url}"))  # fmt: skip
         page.goto(address)
-        shown(page, "NAME0")
+        shown(page, gene)
         page.locator(f"{last} canvas").first.wait_for(state="attached")
         return page
 
@@ -160,6 +162,74 @@ def test_a_gene_is_searched_and_shown(opened, address, shared_inputs):
     assert page.inner_text("#gene-title") == "NAME3"
 
 
+def test_several_matches_are_said_and_none_is_taken(opened, file):
+    page = opened(file)
+    page.press("#wanted", "Enter")
+    assert page.inner_text("#found") == ""
+    page.fill("#wanted", "ensg00000")
+    page.press("#wanted", "Enter")
+    assert page.inner_text("#found").startswith("60 genes match")
+    assert page.locator("#matches option").count() == 20
+    assert page.inner_text("#gene-title") == "NAME0"
+    page.click("#genes tbody tr:nth-child(6)")
+    shown(page, "NAME5")
+    assert page.inner_text("#found") == ""
+    page.fill("#wanted", "  ")
+    page.press("#wanted", "Enter")
+    assert page.inner_text("#found") == ""
+    assert page.inner_text("#gene-title") == "NAME5"
+
+
+def test_the_address_names_the_gene(opened, address):
+    page = opened(f"{address}#gene=ENSG0000033", gene="NAME33")
+    page.evaluate("location.hash = '#gene=ENSG0000040'")
+    shown(page, "NAME40")
+    page.fill("#wanted", "NAME41")
+    shown(page, "NAME41")
+    assert page.evaluate("location.href") == f"{address}#gene=ENSG0000041"
+    page.evaluate("location.hash = '#gene=%E0%<b>'")
+    page.locator("#found", has_text="not in this run").wait_for()
+    assert page.inner_text("#gene-title") == "NAME41"
+    assert page.evaluate("location.hash = '#genes'; document.title")
+    shown(page, "NAME41")
+
+
+def test_hidden_people_and_a_null_that_was_not_kept(opened, shared_inputs, tmp_path):
+    old = shared_inputs.statistics.drop_vars(["null_count", "null_bin"])
+    observed, predicted = shared_inputs.observed.copy(), shared_inputs.predicted.copy()
+    observed[0], predicted[0] = np.repeat([0.0, 1.0], 75), np.repeat([0.0, 1.0], 75)
+    observed[0, 0] = 0.5
+    views = dataclasses.replace(
+        shared_inputs.views, statistics=old, observed=observed, predicted=predicted
+    )
+    path = tmp_path / "report.html"
+    pages.write_report(path, dataclasses.replace(shared_inputs, statistics=old, views=views))
+    page = opened(path.as_uri())
+    assert "fewer than 5 of 150 people are in sparser ones" in page.inner_text("#said-people")
+    assert "the band is mean ± SD" in page.inner_text("#said-null")
+    assert page.evaluate(f"{MODEL}('null-bars').data.top.length") == 0
+    left, right, visible = page.evaluate(
+        f"(({{left, right, visible}}) => [left, right, visible])({MODEL}('null-band'))"
+    )
+    mean, sd = (float(old[name][0]) for name in ("null_mean", "null_sd"))
+    np.testing.assert_allclose([left, right], [max(0, mean - sd), mean + sd], rtol=1e-5)
+    assert visible
+    assert not page.evaluate(f"{MODEL}('null').left[0].visible")
+
+
+def test_the_plots_of_the_window_begin_at_the_same_place(opened, file):
+    page = opened(file)
+    lefts = """(scale) => {
+      const source = Bokeh.documents[0].get_model_by_name("snvs");
+      source.data = { ...source.data, ism: source.data.ism.map((x) => x * scale) };
+      return new Promise((done) => setTimeout(() => done(["ism", "slope"].map((name) =>
+        Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name)).frame.bbox.left)), 300));
+    }"""
+    for scale in (1, 1e-5, 3e4):
+        ism, slope = page.evaluate(lefts, scale)
+        assert ism == slope
+
+
 def test_by_keyboard_alone(opened, file):
     page = opened(file)
 
@@ -175,6 +245,14 @@ def test_by_keyboard_alone(opened, file):
     page.keyboard.press("Enter")
     shown(page, "NAME42")
     assert page.evaluate("document.activeElement.id") == "gene-title"
+    tab_to("#zoom button[data-flank='']")
+    presses = page.evaluate(
+        """() => [...document.querySelectorAll(".plot")].flatMap(function stops(one) {
+          const inner = [...(one.shadowRoot ?? one).querySelectorAll("*")];
+          return inner.flatMap((e) => [...(e.tabIndex >= 0 ? [e] : []), ...(e.shadowRoot ? stops(e) : [])]);
+        }).length"""
+    )
+    assert presses == 0  # tools of plots are not on the way
     tab_to("#zoom button[data-flank='4000']")
     page.keyboard.press("Enter")
     assert page.evaluate(f"[{MODEL}('window').start, {MODEL}('window').end]") == [-4000, 4000]
@@ -192,7 +270,7 @@ def test_by_keyboard_alone(opened, file):
 
 def test_brushing_links_the_plots_and_the_table(opened, address):
     page = opened(address)
-    assert page.inner_text("#shown") == "1–50 of 60 genes"
+    assert page.inner_text("#shown") == "1–20 of 60 genes"
     drag(page, "plot-r", (0.3, 0.15), (0.55, 0.8))
     page.locator("#clear:enabled").wait_for()
     rows = page.evaluate(f"Array.from({MODEL}('genes').selected.indices)")
@@ -207,7 +285,7 @@ def test_brushing_links_the_plots_and_the_table(opened, address):
     one = page.evaluate(f"{MODEL}('means').renderers[0].data_source.id")
     assert one == page.evaluate(f"{MODEL}('r').renderers[0].data_source.id")
     page.click("#clear")
-    assert page.inner_text("#shown") == "1–50 of 60 genes"
+    assert page.inner_text("#shown") == "1–20 of 60 genes"
     assert page.evaluate(f"{MODEL}('genes').selected.indices.length") == 0
     page.fill("#r-from", "0.9")
     assert page.inner_text("#shown") == "no gene matches"

@@ -1,6 +1,6 @@
 (() => {
   "use strict";
-  const ROWS = 50, OFFERED = 20, REACH = 14;  // rows of a page, genes offered in a search, pixels of a click
+  const ROWS = 20, OFFERED = 20, REACH = 14;  // rows of a page, genes offered in a search, pixels of a click
   // name, heading, how it is written, whether it is shown before "all columns" is asked for
   const columns = [
     ["gene_name", "gene", "text", true], ["r", "r", "correlation", true],
@@ -140,7 +140,7 @@
   });
   body.addEventListener("click", (event) => {
     const chosen = event.target.closest("tr")?.dataset.gene;
-    if (chosen !== undefined) show(Number(chosen), true);
+    if (chosen !== undefined) choose(Number(chosen), true);
   });
   for (const id of ["text", "only-significant", "all-columns"]) element(id).addEventListener("input", redraw);
   element("previous").addEventListener("click", () => turn(-1));
@@ -176,7 +176,7 @@
       }
       for (const item of plot.center) {
         if ("grid_line_color" in item) item.grid_line_color = faint;
-        else if (item.name !== "gene-r") item.line_color = item.name === "tss" ? soft : line;
+        else if (["zero", "tss"].includes(item.name)) item.line_color = item.name === "tss" ? soft : line;
       }
     }
   }
@@ -247,7 +247,7 @@
       const away = Math.hypot((data[x][i] - event.x) * across, (data[y][i] - event.y) * up);
       if (away < best) [nearest, best] = [i, away];
     }
-    if (nearest >= 0) show(nearest, true);
+    if (nearest >= 0) choose(nearest, true);
   }
 
   // --- one gene
@@ -271,6 +271,13 @@
     const answer = await fetch(`genes/${encodeURIComponent(column.gene_id[i])}${location.search}`);
     if (!answer.ok) throw new Error(await answer.text());
     return answer.json();
+  }
+
+  /** Show a gene that a reader chose, and name it in the address, which can be kept and opened. */
+  function choose(i, asked) {
+    history.replaceState(history.state, "", `#${new URLSearchParams({ gene: column.gene_id[i] })}`);
+    element("found").textContent = "";
+    return show(i, asked);
   }
 
   /** Show a gene; `asked` for by somebody who wants to be taken there. */
@@ -351,27 +358,35 @@
     const points = people.counts ? [] : people.observed ?? [];
     fill("points", { x: points, y: points.length ? people.predicted : [], colour: points.map(() => colour) });
     element("said-people").textContent = people.counts
-      ? `Each cell holds ${facts.minimum_people} people or more; ${number(people.suppressed)} of ${number(people.people)} people are in ` +
+      ? `Each cell holds ${facts.minimum_people} people or more; ${few(people.suppressed)} of ${number(people.people)} people are in ` +
         `sparser ones, which are not drawn. Points: means of ${counted(means.people.length, "group")} of ${facts.minimum_people} people or more, by observed expression.`
       : people.observed ? `Each point is one of ${number(people.people)} people.`
       : `Fewer than ${facts.minimum_people} people: not drawn.`;
   }
 
+  // null: 1 to 4, and the view does not say how many
+  const few = (n) => (n === null ? `fewer than ${facts.minimum_people}` : number(n));
+
   function fillNull(counts) {
     const i = state.gene, r = column.r[i] === null ? NaN : Math.abs(column.r[i]);
     const mean = column.null_mean[i], sd = column.null_sd[i], edges = facts.null_edges;
-    const known = mean !== null;
+    const known = mean !== null, band = known && !counts?.length;
     let left = [], right = [], top = [];
     if (counts?.length) [left, right, top] = [counts.map((_, k) => edges[k]), counts.map((_, k) => edges[k + 1]), counts];
-    else if (known) [left, right, top] = [[Math.max(0, mean - sd)], [mean + sd], [facts.draws]];
     const colour = shade("soft"), edge = shade("card");
     fill("null-bars", { left, right, top, colour: left.map(() => colour), edge_colour: left.map(() => edge) });
+    Object.assign(model("null-band"), {
+      visible: band, left: Math.max(0, mean - sd), right: mean + sd, fill_color: colour, fill_alpha: 0.3, line_color: null,
+    });
+    Object.assign(model("null-mean"), { visible: band, location: mean ?? 0, line_color: colour });
+    const { left: axes, center } = model("null");
+    for (const item of [...axes, ...center.filter((one) => one.dimension === 1)]) item.visible = !band;  // a band has no height
     Object.assign(model("gene-r"), { location: r || 0, visible: !Number.isNaN(r), line_color: shade(accent(i)) });
-    const range = model("null-range"), end = Math.min(1.02, 1.08 * Math.max(0.05, right.at(-1) ?? 0, r || 0));
+    const range = model("null-range"), end = Math.min(1.02, 1.08 * Math.max(0.05, right.at(-1) ?? 0, band ? mean + sd : 0, r || 0));
     Object.assign(range, { start: 0, end, reset_start: 0, reset_end: end });
     const told = !known ? "This gene has no null." : counts
       ? `|r| of ${number(facts.draws)} random predictors made of the gene's own variants: ${write.correlation(mean)} on average.`
-      : `This run keeps no histogram of the null: the bar is mean ± SD of |r| of ${number(facts.draws)} random predictors.`;
+      : `This run keeps no histogram of the null: the band is mean ± SD of |r| of ${number(facts.draws)} random predictors.`;
     const own = Number.isNaN(r) ? "The gene has no r." : `The line is this gene's |r|, ${write.correlation(r)}.`;
     element("said-null").textContent = `${told} ${own}`;
   }
@@ -440,14 +455,29 @@
       option.label = `${called[i]} · ${column.gene_id[i]} · ${column.contig[i]}`;
       return option;
     }));
-    element("found").textContent = text.trim() ? (rows.length ? `${counted(rows.length, "gene")} found` : "no gene matches") : "";
-    if (one >= 0 && one !== state.gene) show(one, false);
+    if (one >= 0 && one !== state.gene) choose(one, false);
+    element("found").textContent = !text.trim() ? "" : rows.length ? `${counted(rows.length, "gene")} found` : "no gene matches";
   });
   element("find").addEventListener("submit", (event) => {
     event.preventDefault();
-    const text = element("wanted").value, one = exact(text), chosen = one >= 0 ? one : found(text)[0];
-    if (chosen === undefined) element("found").textContent = "no gene matches";
-    else show(chosen, true);
+    const text = element("wanted").value, one = exact(text), rows = found(text);
+    if (one >= 0) choose(one, true);
+    else if (rows.length === 1) choose(rows[0], true);
+    else if (rows.length) element("found").textContent = `${number(rows.length)} genes match: choose one, or write more of its name`;
+    else if (text.trim()) element("found").textContent = "no gene matches";
+  });
+
+  /** The gene that the address names, -1 for none, which is said of one that is not here. */
+  function addressed() {
+    const id = new URLSearchParams(location.hash.slice(1)).get("gene");
+    const i = id === null ? -1 : column.gene_id.indexOf(id);
+    if (id !== null && i < 0) element("found").textContent = "the gene in the address is not in this run";
+    return i;
+  }
+  window.addEventListener("hashchange", () => {
+    element("found").textContent = "";
+    const i = addressed();
+    if (i >= 0 && i !== state.gene) show(i, true);
   });
 
   // --- from here on it lives
@@ -473,10 +503,20 @@
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colourAll);
 
+  /** Take toolbars out of the order of Tab: seven plots would need forty presses. */
+  function passOver(root) {
+    for (const one of root.querySelectorAll("*")) {
+      if (one.tabIndex >= 0) one.tabIndex = -1;
+      if (one.shadowRoot) passOver(one.shadowRoot);
+    }
+  }
+
   async function begin() {
     colourAll();
-    if (every.length) await show(order()[0], false);  // the highest r, as in the table
+    const asked = addressed();
+    if (every.length) await show(asked >= 0 ? asked : order()[0], asked >= 0);  // the highest r, as in the table
     await Bokeh.embed.add_document_standalone(plots, document.body, plots.roots().map((plot) => element(places[plot.name])));
+    for (const plot of document.querySelectorAll(".plot")) passOver(plot);
   }
   draw();
   document.addEventListener("DOMContentLoaded", begin);

@@ -18,7 +18,7 @@ _MOST = 9_900_000  # characters of a whole file
 # Characters of a view in a file, as measured (benchmarks/report): upper bounds
 _OF_GENE, _OF_SNV, _OF_PERSON = 420, 15, 13
 _MOST_SNVS = 2_000  # of one gene, however few there are: more are no plot that one reads
-_DIGITS = 3  # of the numbers in a file: a plot shows no more
+_DIGITS = 3  # of the numbers of SNVs in a file: a plot shows no more
 _GENES_A_PACK = 25  # packed together, for likeness; unpacked when one of them is chosen
 
 

@@ -4,6 +4,7 @@ Nothing is told of fewer than `MINIMUM_PEOPLE` people (METHODS section 24): peop
 cells, and SNVs whose rarer allele fewer of them carry are left out.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,8 @@ SNV_COLUMNS = (
     "ism", "slope", "is_driver", "increment", "support",
 )  # fmt: skip
 _GENES_AT_ONCE = 50  # bounds the predictions and SNVs held: 50 MB for 1,000 people, 5,000 SNVs
-_DIGITS = 6  # significant ones, unless fewer are asked for
+_DIGITS = 6  # significant ones of the numbers of SNVs, unless fewer are asked for
+_DIGITS_OF_SPAN = 3  # of the numbers of people: a plot shows no more, and more would tell too much
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +80,7 @@ class GeneViews:
             for row, name in enumerate(names):
                 table = tables.get(name)
                 yield {
-                    "people": people_view(
-                        observed[row], predicted[row], self.individual_points, digits
-                    ),
+                    "people": people_view(observed[row], predicted[row], self.individual_points),
                     "null": null_view(here.isel(gene=row)),
                     "snvs": None if table is None else snv_view(table, most_snvs, digits),
                 }
@@ -94,17 +94,21 @@ class GeneViews:
 
 
 def people_view(
-    observed: NDArray, predicted: NDArray, individual_points: bool = False, digits: int = _DIGITS
+    observed: NDArray, predicted: NDArray, individual_points: bool = False
 ) -> dict[str, Any]:
     """Return what is shown of the people of a gene, those without a value left out.
+
+    Numbers are rounded to three digits of what they span, so that people who are predicted almost
+    alike are still told apart.
 
     As `zarrbench.figures.people.predicted_against_observed` draws it: `people`, their number, and
 
     - `observed` and `predicted`, one value a person, if `individual_points`, else
     - nothing, if there are fewer than `MINIMUM_PEOPLE`, else
     - `observed_edges`, `predicted_edges` and `counts`, rows along `observed`, 0 where fewer than
-      `MINIMUM_PEOPLE` people are in the cell, `suppressed`, how many those are; and `means`, with
-      `observed`, `predicted` and `people` of groups by quantiles of observed expression.
+      `MINIMUM_PEOPLE` people are in the cell, `suppressed`, how many those are (None for 1 to
+      `MINIMUM_PEOPLE` - 1); and `means`, with `observed`, `predicted` and `people` of groups by
+      quantiles of observed expression.
     """
     x, y = np.asarray(observed, dtype=float), np.asarray(predicted, dtype=float)
     x, y = np.stack([x, y])[:, np.isfinite(x) & np.isfinite(y)]
@@ -113,19 +117,22 @@ def people_view(
         # By value, so that the order of people says nothing either.
         order = np.lexsort([y, x])
         points = {"observed": x[order], "predicted": y[order]}
-        return view | {name: rounded(values, digits) for name, values in points.items()}
+        return view | {name: _by_span(values, values) for name, values in points.items()}
     if len(x) < MINIMUM_PEOPLE:
         return view
     counts, x_edges, y_edges = people_in_cells(x, y)
     groups = groups_of_people(x)
+    x_means, y_means = ([values[group].mean() for group in groups] for values in (x, y))
+    hidden = len(x) - int(counts.sum())
     return view | {
-        "suppressed": len(x) - int(counts.sum()),
-        "observed_edges": rounded(x_edges, digits),
-        "predicted_edges": rounded(y_edges, digits),
+        "suppressed": None if 0 < hidden < MINIMUM_PEOPLE else hidden,
+        "observed_edges": _by_span(x_edges, x_edges),
+        "predicted_edges": _by_span(y_edges, y_edges),
         "counts": counts.tolist(),
         "means": {
-            "observed": rounded([x[group].mean() for group in groups], digits),
-            "predicted": rounded([y[group].mean() for group in groups], digits),
+            # They may span much less than the cells (one group), or more (a few people far out).
+            "observed": _by_span(x_means, x_edges, x_means),
+            "predicted": _by_span(y_means, y_edges, y_means),
             "people": [len(group) for group in groups],
         },
     }
@@ -159,8 +166,9 @@ def snv_view(table: pd.DataFrame, most: int | None = None, digits: int = _DIGITS
         people with expression carry the rarer allele or because the attribution is undefined;
         `thinned`, those left out because of `most`. Columns of the others: `distance` (position
         less TSS, forward strand), `other` and `effect` (alleles, joined, one letter each),
-        `frequency` (share of people who carry the effect allele), `ism`, `slope` (None where
-        undefined), `increment` (None of SNVs that are no drivers) and `support` (1, -1 or 0).
+        `frequency` (share of people who carry the effect allele, to two decimals: more would count
+        those who do not), `ism`, `slope` (None where undefined), `increment` (None of SNVs that are
+        no drivers) and `support` (1, -1 or 0).
     """
     column = {name: table[name].to_numpy() for name in SNV_COLUMNS}  # faster than a table is
     shown = np.flatnonzero(
@@ -180,7 +188,7 @@ def snv_view(table: pd.DataFrame, most: int | None = None, digits: int = _DIGITS
         "distance": of_kept["distance"].tolist(),
         "other": "".join(of_kept["other_allele"]),
         "effect": "".join(of_kept["effect_allele"]),
-        "frequency": rounded(of_kept["carrier_frequency"], min(digits, 2)),
+        "frequency": _to_decimals(of_kept["carrier_frequency"], 2),
         "ism": rounded(of_kept["ism"], digits),
         "slope": rounded(of_kept["slope"], digits),
         "increment": rounded(increment[kept], digits),
@@ -194,3 +202,22 @@ def rounded(values: Any, digits: int = _DIGITS) -> list[float | None]:
         float(f"{value:.{digits}g}") if np.isfinite(value) else None
         for value in np.asarray(values, dtype=float).tolist()
     ]
+
+
+def _to_decimals(values: Any, decimals: int) -> list[float | None]:
+    return [
+        round(value, decimals) if np.isfinite(value) else None
+        for value in np.asarray(values, dtype=float).tolist()
+    ]
+
+
+def _by_span(values: Any, *spans: Any) -> list[float | None]:
+    """Return values ready for JSON, to `_DIGITS_OF_SPAN` digits of the widest of some spans.
+
+    Cells are many steps wide then, however small they are beside their place: their edges stay
+    apart. Where nothing spans anything, digits are significant ones.
+    """
+    span = max((float(np.ptp(one)) for one in spans if len(one)), default=0.0)
+    if span == 0:
+        return rounded(values, _DIGITS_OF_SPAN)
+    return _to_decimals(values, _DIGITS_OF_SPAN - 1 - math.floor(math.log10(span)))

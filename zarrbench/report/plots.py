@@ -9,6 +9,7 @@ from typing import Any
 
 from bokeh.document import Document
 from bokeh.models import (
+    BoxAnnotation,
     BoxSelectTool,
     BoxZoomTool,
     ColumnDataSource,
@@ -160,7 +161,10 @@ def _people() -> figure:
 
 
 def _null() -> figure:
-    """Return the histogram of |r| in the null, with a line for the |r| of the gene."""
+    """Return the histogram of |r| in the null, with a line for the |r| of the gene.
+
+    A band and a line, mean ± SD, stand for a histogram that was not kept.
+    """
     plot = _plot(
         "null", "|r|", "random predictors", _zooms(), x_range=Range1d(0, 1, name="null-range")
     )
@@ -168,6 +172,8 @@ def _null() -> figure:
         "left", "right", "top", 0, source=_source("null-bars"), fill_color="colour",
         line_color="edge_colour",
     )  # fmt: skip
+    plot.add_layout(BoxAnnotation(name="null-band", left=0, right=0, visible=False))
+    plot.add_layout(Span(name="null-mean", location=0, dimension="height", visible=False))
     plot.add_layout(Span(name="gene-r", location=0, dimension="height", line_width=2.5))
     tooltips = [("|r|", "@left{0.00} to @right{0.00}"), ("random predictors", "@top{0,0}")]
     plot.add_tools(HoverTool(renderers=[bars], tooltips=tooltips))
@@ -191,7 +197,7 @@ def _window(snvs: ColumnDataSource) -> list[figure]:
     for column, label in (("ism", "ISM"), ("slope", "eQTL slope")):
         plot = _plot(column, "bases from the TSS", label, _zooms(), x_range=window)
         plot.height = 220
-        plot.min_border_left = 76  # both begin at the same place
+        plot.min_border_left = 100  # wider than any axis, so that both begin at the same place
         plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
         plot.add_layout(Span(location=0, dimension="width", name="zero"))
         plot.add_layout(
