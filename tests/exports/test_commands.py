@@ -40,6 +40,8 @@ def test_tables(typed, tmp_path):
 def test_anndata(typed, tmp_path):
     done = typed("anndata", "study", tmp_path / "cube.h5ad", "--track", "T0")
     assert done.exit_code == 0
+    assert "holds ids and predictions of people" in done.stderr.splitlines()[-1]
+    assert "ids" not in done.stdout
     assert anndata.read_h5ad(tmp_path / "cube.h5ad").uns["zarrbench"]["X"] == "T0"
 
 
@@ -47,4 +49,5 @@ def test_vcf(typed, tmp_path):
     done = typed("vcf", "study", tmp_path / "study.vcf.gz", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["records"] > 20
+    assert json.loads(done.stdout)["sites_of_few"] > 0
     assert (tmp_path / "study.vcf.gz.tbi").is_file()

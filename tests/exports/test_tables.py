@@ -13,6 +13,7 @@ import pytest
 from zarrbench.errors import RecipeError, StorageError
 from zarrbench.exports import tables
 from zarrbench.exports.catalogue import TABLES
+from zarrbench.exports.few_carriers import CONCORDANCE
 from zarrbench.exports.tables import export_tables
 from zarrbench.parameters import Statistics
 from zarrbench.predictions.cube import open_cube
@@ -134,6 +135,52 @@ def test_nobody_is_named_unless_asked_for(finished, tmp_path, cohort):
     assert "--table" in made["not_written"]["gradient_profiles"]
     assert made["not_written"]["predixcan"] == "the pipeline has no stage 'predixcan'"
     assert made["tables"]["reference_predictions"]["rows"] == made["tables"]["genes"]["rows"]
+
+
+@pytest.mark.parametrize("form", ["tsv", "parquet"])
+def test_what_few_carriers_decide_is_missing(made, finished, tmp_path, form):
+    """The rows and all that is known of places and attributions stay."""
+    out = export_tables(finished, tmp_path / "out", form)
+    folder = made[0] / form
+    load = read if form == "tsv" else lambda where, name: pd.read_parquet(where / f"{name}.parquet")
+    known = read_concordance(finished.concordance)
+    key = ["gene_id", "variant_position"]
+    rare = set(known[known["minor_carriers"] < 5][key].itertuples(index=False, name=None))
+    assert 0 < len(rare) < len(known)
+    for name in ("concordance", "drivers"):
+        shown, everything = load(tmp_path / "out", name), load(folder, name)
+        few = np.array([row in rare for row in everything[key].itertuples(index=False, name=None)])
+        assert out["tables"][name]["hidden"]["rows"] == few.sum()
+        for column in everything:
+            if column in CONCORDANCE.columns:
+                assert shown.loc[few, column].isna().all(), column
+                assert "fewer than 5" in out["tables"][name]["columns"][column]["meaning"]
+            else:
+                assert shown.loc[few, column].equals(everything.loc[few, column]), column
+            kept = everything.loc[~few, column]
+            assert shown.loc[~few, column].astype(kept.dtype).equals(kept), column
+    for name in ("eqtl", "attributions", "variants"):
+        shown, everything = load(tmp_path / "out", name), load(folder, name)
+        carriers = everything["carrier_frequency"] * everything["n_called"]
+        alleles = 2 * everything["effect_allele_frequency"] * everything["n_called"]
+        carriers = np.minimum(carriers, everything["n_called"] - (alleles - carriers))
+        few = ~(carriers.round() >= 5)
+        missing = shown["effect_allele_frequency"].isna()
+        assert 0 < few.sum() <= missing.sum() < len(shown), name
+        assert missing[few].all()
+        assert missing.sum() == out["tables"][name]["hidden"]["rows"]
+        if name == "eqtl":
+            for column in ("slope", "se", "t", "p", "r"):
+                assert shown.loc[missing, column].isna().all()
+            assert shown.loc[~missing, "slope"].equals(everything.loc[~missing, "slope"])
+    assert "hidden" not in made[1][0]["tables"]["concordance"]
+    assert "--individuals" in out["conventions"]["before you share"]
+
+
+def test_a_track_that_is_not_there_is_refused_whatever_is_written(finished, tmp_path):
+    with pytest.raises(RecipeError, match="T9"):
+        export_tables(finished, tmp_path / "out", names=["concordance"], tracks=["T9"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_out_of_date_or_was_not_run_is_said(finished, tmp_path):

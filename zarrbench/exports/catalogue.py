@@ -155,6 +155,9 @@ TABLES: Mapping[str, Table] = {
         also=("chosen",),
         prepared=_with_choice,
     ),
+    "null_counts": OfStore(
+        "statistics", "a gene and bin of |r| of random predictors", dims=("gene", "null_bin")
+    ),
     "policy_cases": OfStore(
         "statistics", "a gene and row of the haplotype policies", dims=("gene", "case")
     ),
@@ -230,7 +233,10 @@ TABLES: Mapping[str, Table] = {
         hidden=few_carriers.CLUSTERS,
     ),
     "cluster_members": OfStore(
-        "motifs", "a driver and allele", dims=("base", "driver"), hidden=few_carriers.CLUSTER_MEMBERS
+        "motifs",
+        "a driver and allele",
+        dims=("base", "driver"),
+        hidden=few_carriers.CLUSTER_MEMBERS,
     ),
     "population": OfStore(
         "population",

@@ -88,7 +88,8 @@ def export_tables(
     -------
     dict
         ``tables.json``: `tables` by name with `file`, `rows`, what one is, `columns`, and
-        `hidden`, where something may be, with the number of rows; `not_written` by name with the reason, of those asked for.
+        `hidden` with the number of rows, where something may be; `not_written` by name with the
+        reason, of those asked for.
 
     Raises
     ------

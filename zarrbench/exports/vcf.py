@@ -125,7 +125,7 @@ def export_vcf(workspace: Workspace, path: Path, *, overwrite: bool = False) -> 
     lengths = workspace.stores.reference.lengths
     long = max(lengths.values()) > _TABIX_END
     index = path.with_name(f"{path.name}.{'csi' if long else 'tbi'}")
-    having = pd.Series(found["contig"].values.astype(str)).value_counts()
+    having = pd.Series(found["contig"].values.astype(object)).value_counts()
     contigs = [contig for contig in lengths if contig in having.index]
     # The header says it, and is written first.
     of_few = sum(shown(snvs_of(workspace.concordance, contig))[1] for contig in contigs)
