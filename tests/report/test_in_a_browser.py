@@ -28,6 +28,13 @@ PLACE = """([name, x, y, row]) => {
   return [box.left + view.frame.x_scale.compute(data[x][row]),
           box.top + view.frame.y_scale.compute(data[y][row])];
 }"""
+# How often Tab stops within plots, whose parts lie in shadow roots
+STOPS = """() => {
+  const within = (root) => [...root.querySelectorAll("*")].flatMap((one) =>
+    [one, ...(one.shadowRoot ? within(one.shadowRoot) : [])]);
+  const plots = [...document.querySelectorAll(".plot")].flatMap(within);
+  return plots.filter((one) => one.tabIndex >= 0 && one.getClientRects().length).length;
+}"""
 EMPTY = "could not set initial ranges"  # what Bokeh notes of a plot without a point
 
 
@@ -221,11 +228,11 @@ def test_the_plots_of_the_window_begin_at_the_same_place(opened, file):
     page = opened(file)
     lefts = """(scale) => {
       const source = Bokeh.documents[0].get_model_by_name("snvs");
-      source.data = { ...source.data, ism: source.data.ism.map((x) => x * scale) };
+      source.data = { ...source.data, ism: Array.from(source.data.ism, (x) => x * scale) };
       return new Promise((done) => setTimeout(() => done(["ism", "slope"].map((name) =>
         Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name)).frame.bbox.left)), 300));
     }"""
-    for scale in (1, 1e-5, 3e4):
+    for scale in (1, 1e-5, 1e-5, 3e13):
         ism, slope = page.evaluate(lefts, scale)
         assert ism == slope
 
@@ -246,13 +253,7 @@ def test_by_keyboard_alone(opened, file):
     shown(page, "NAME42")
     assert page.evaluate("document.activeElement.id") == "gene-title"
     tab_to("#zoom button[data-flank='']")
-    presses = page.evaluate(
-        """() => [...document.querySelectorAll(".plot")].flatMap(function stops(one) {
-          const inner = [...(one.shadowRoot ?? one).querySelectorAll("*")];
-          return inner.flatMap((e) => [...(e.tabIndex >= 0 ? [e] : []), ...(e.shadowRoot ? stops(e) : [])]);
-        }).length"""
-    )
-    assert presses == 0  # tools of plots are not on the way
+    assert page.evaluate(STOPS) == 0  # tools of plots are not on the way
     tab_to("#zoom button[data-flank='4000']")
     page.keyboard.press("Enter")
     assert page.evaluate(f"[{MODEL}('window').start, {MODEL}('window').end]") == [-4000, 4000]
@@ -271,17 +272,17 @@ def test_by_keyboard_alone(opened, file):
 def test_brushing_links_the_plots_and_the_table(opened, address):
     page = opened(address)
     assert page.inner_text("#shown") == "1–20 of 60 genes"
-    drag(page, "plot-r", (0.3, 0.15), (0.55, 0.8))
+    drag(page, "plot-r", (0.3, 0.15), (0.45, 0.8))
     page.locator("#clear:enabled").wait_for()
     rows = page.evaluate(f"Array.from({MODEL}('genes').selected.indices)")
-    assert 0 < len(rows) < 40
+    assert 0 < len(rows) <= 20  # all on one page
     assert page.inner_text("#brushed") == f"{len(rows)} genes selected"
     names = page.evaluate(f"{MODEL}('genes').data.name")
     assert sorted(listed(page)) == sorted(names[row] for row in rows)
     start, end = page.evaluate(f"[{MODEL}('r').x_range.start, {MODEL}('r').x_range.end]")
     r = page.evaluate(f"Array.from({MODEL}('genes').data.r)")
     inside = [(r[row] - start) / (end - start) for row in rows]
-    assert 0.15 < min(inside) < max(inside) < 0.55
+    assert 0.15 < min(inside) < max(inside) < 0.45
     one = page.evaluate(f"{MODEL}('means').renderers[0].data_source.id")
     assert one == page.evaluate(f"{MODEL}('r').renderers[0].data_source.id")
     page.click("#clear")
@@ -334,7 +335,10 @@ def test_sorted_filtered_and_saved(opened, file):
     page.check("#only-significant")
     page.fill("#text", "name")
     names = listed(page)
-    assert 10 < len(names) < 30
+    assert len(names) == 20
+    page.click("#next")
+    names += listed(page)
+    assert 20 < len(names) < 30
     with page.expect_download() as download:
         page.click("#export")
     assert download.value.suggested_filename == "genes.tsv"
@@ -344,7 +348,7 @@ def test_sorted_filtered_and_saved(opened, file):
     assert saved["significant"].all()
     assert saved.shape[1] == 21
     shown_r = page.locator("#genes tbody tr td:nth-child(2)").all_text_contents()
-    assert [f"{r:.3f}".replace("-", "−") for r in saved["r"]] == shown_r
+    assert [f"{r:.3f}".replace("-", "−") for r in saved["r"][20:]] == shown_r
 
 
 def test_zoomed_by_mouse_and_button_and_back(opened, file):
@@ -387,7 +391,7 @@ def test_colours_follow_the_reader(opened, file):
     ink, wanted_ink, point, wanted_point = colours()
     assert (ink, point) == (wanted_ink, wanted_point)
     page.emulate_media(color_scheme="light")
-    page.wait_for_timeout(100)
+    page.wait_for_function(f"{MODEL}('r').below[0].axis_label_text_color !== '{ink}'")
     light = colours()
     assert light[0] == light[1] != ink
     assert light[2] == light[3] != point

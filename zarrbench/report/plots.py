@@ -197,7 +197,7 @@ def _window(snvs: ColumnDataSource) -> list[figure]:
     for column, label in (("ism", "ISM"), ("slope", "eQTL slope")):
         plot = _plot(column, "bases from the TSS", label, _zooms(), x_range=window)
         plot.height = 220
-        plot.min_border_left = 100  # wider than any axis, so that both begin at the same place
+        plot.min_border_left = 108  # wider than any axis, so that both begin at the same place
         plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
         plot.add_layout(Span(location=0, dimension="width", name="zero"))
         plot.add_layout(
