@@ -124,7 +124,7 @@ def test_what_is_refused(finished, tmp_path, monkeypatch):
         export_anndata(finished, tmp_path / "cube.h5ad", tracks=["T9"])
     with pytest.raises(RecipeError, match="named twice"):
         export_anndata(finished, tmp_path / "cube.h5ad", tracks=["T1", "T1"])
-    with pytest.raises(StorageError, match="there is no folder .*nowhere for cube.h5ad"):
+    with pytest.raises(StorageError, match=r"there is no folder .*nowhere for cube\.h5ad"):
         export_anndata(finished, tmp_path / "nowhere" / "cube.h5ad")
     assert not list(tmp_path.iterdir())
     with pytest.raises(StorageError, match="not written by this export"):
