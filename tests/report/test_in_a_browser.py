@@ -253,7 +253,7 @@ def test_by_keyboard_alone(opened, file):
     shown(page, "NAME42")
     assert page.evaluate("document.activeElement.id") == "gene-title"
     tab_to("#zoom button[data-flank='']")
-    assert page.evaluate(STOPS) == 0  # tools of plots are not on the way
+    page.wait_for_function(f"({STOPS})() === 0")  # tools of plots are not on the way
     tab_to("#zoom button[data-flank='4000']")
     page.keyboard.press("Enter")
     assert page.evaluate(f"[{MODEL}('window').start, {MODEL}('window').end]") == [-4000, 4000]

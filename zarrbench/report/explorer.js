@@ -504,11 +504,16 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colourAll);
 
   /** Take toolbars out of the order of Tab: seven plots would need forty presses. */
+  const passed = new WeakSet();
   function passOver(root) {
-    for (const one of root.querySelectorAll("*")) {
+    if (passed.has(root)) return;
+    passed.add(root);
+    const pass = () => root.querySelectorAll("*").forEach((one) => {
       if (one.tabIndex >= 0) one.tabIndex = -1;
       if (one.shadowRoot) passOver(one.shadowRoot);
-    }
+    });
+    pass();
+    new MutationObserver(pass).observe(root, { childList: true, subtree: true });  // they are made anew at will
   }
 
   async function begin() {
