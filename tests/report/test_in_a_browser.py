@@ -222,6 +222,8 @@ def test_hidden_people_and_a_null_that_was_not_kept(opened, shared_inputs, tmp_p
     np.testing.assert_allclose([left, right], [max(0, mean - sd), mean + sd], rtol=1e-5)
     assert visible
     assert not page.evaluate(f"{MODEL}('null').left[0].visible")
+    below = "Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name('null')).frame.bbox.height"
+    assert page.evaluate(below) < 250  # the rest is the axis of |r|
 
 
 def test_the_plots_of_the_window_begin_at_the_same_place(opened, file):

@@ -339,6 +339,9 @@
     fillSnvs(snvs ?? { distance: [], other: "", effect: "", frequency: [], ism: [], slope: [], increment: [], support: [] });
   }
 
+  // null: 1 to 4, and the view does not say how many
+  const few = (n) => (n === null ? `fewer than ${facts.minimum_people}` : number(n));
+
   function fillPeople(people) {
     const colour = shade(accent(state.gene)), ink = shade("ink"), drawn = [];
     const x = people.observed_edges ?? [], y = people.predicted_edges ?? [], counts = people.counts ?? [];
@@ -364,9 +367,6 @@
       : `Fewer than ${facts.minimum_people} people: not drawn.`;
   }
 
-  // null: 1 to 4, and the view does not say how many
-  const few = (n) => (n === null ? `fewer than ${facts.minimum_people}` : number(n));
-
   function fillNull(counts) {
     const i = state.gene, r = column.r[i] === null ? NaN : Math.abs(column.r[i]);
     const mean = column.null_mean[i], sd = column.null_sd[i], edges = facts.null_edges;
@@ -384,6 +384,8 @@
     Object.assign(model("gene-r"), { location: r || 0, visible: !Number.isNaN(r), line_color: shade(accent(i)) });
     const range = model("null-range"), end = Math.min(1.02, 1.08 * Math.max(0.05, right.at(-1) ?? 0, band ? mean + sd : 0, r || 0));
     Object.assign(range, { start: 0, end, reset_start: 0, reset_end: end });
+    const high = 1.08 * Math.max(1, ...top);
+    Object.assign(model("null-height"), { start: 0, end: high, reset_start: 0, reset_end: high });
     const told = !known ? "This gene has no null." : counts
       ? `|r| of ${number(facts.draws)} random predictors made of the gene's own variants: ${write.correlation(mean)} on average.`
       : `This run keeps no histogram of the null: the band is mean ± SD of |r| of ${number(facts.draws)} random predictors.`;

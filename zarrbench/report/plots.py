@@ -166,8 +166,9 @@ def _null() -> figure:
     A band and a line, mean ± SD, stand for a histogram that was not kept.
     """
     plot = _plot(
-        "null", "|r|", "random predictors", _zooms(), x_range=Range1d(0, 1, name="null-range")
-    )
+        "null", "|r|", "random predictors", _zooms(),
+        x_range=Range1d(0, 1, name="null-range"), y_range=Range1d(0, 1, name="null-height"),
+    )  # fmt: skip
     bars = plot.quad(
         "left", "right", "top", 0, source=_source("null-bars"), fill_color="colour",
         line_color="edge_colour",
@@ -177,7 +178,6 @@ def _null() -> figure:
     plot.add_layout(Span(name="gene-r", location=0, dimension="height", line_width=2.5))
     tooltips = [("|r|", "@left{0.00} to @right{0.00}"), ("random predictors", "@top{0,0}")]
     plot.add_tools(HoverTool(renderers=[bars], tooltips=tooltips))
-    plot.y_range.start = 0
     return plot
 
 
