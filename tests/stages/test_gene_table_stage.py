@@ -287,7 +287,7 @@ def test_lists_of_other_genes_are_refused(finished, tmp_path):
 def test_statistics_must_be_there_and_the_pipelines_own(workspace_in, finished, with_statistics):
     with pytest.raises(RecipeError, match="--only statistics' first"):
         run_gene_table(asked(with_statistics(finished, alpha=0.2)))
-    with pytest.raises(StoreLayoutError, match="there is no gene_statistics store"):
+    with pytest.raises(StoreLayoutError, match="there are no statistics"):
         run_gene_table(asked(workspace_in(finished.folder.parent / "nothing")))
 
 

@@ -384,7 +384,7 @@ def test_the_ensemble_is_another_cube(study, client):
 
 def test_nothing_to_compare_with(workspace_in, client, tmp_path):
     workspace = asked(workspace_in(tmp_path / "study"), sensitivity=Sensitivity())
-    with pytest.raises(StoreLayoutError, match="there is no gene_statistics store"):
+    with pytest.raises(StoreLayoutError, match="there are no statistics"):
         run_sensitivity(workspace, client, "GPU")
     run_predict(workspace, client, "GPU")
     run_statistics(workspace, client)

@@ -104,7 +104,9 @@ def report_inputs(workspace: Workspace, timings: Mapping[str, float]) -> ReportI
     report = workspace.recipe.stage(Report)
     found, absent = _standing(workspace)
     predicted = combine_haplotypes(cube["prediction"], parameters.haplotypes)
-    measured = observed(workspace.expression, workspace.join)
+    # Of some predicted genes nobody measured any expression.
+    measured = observed(workspace.expression, workspace.join).reset_coords(drop=True)
+    measured = measured.reindex(gene=names)
     has_drivers = "drivers" in found
     track = str(statistics.attrs["track"])
     strand_aware = workspace.recipe.model.spec().strand_aware
