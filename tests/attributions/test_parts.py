@@ -1,5 +1,9 @@
 """Parts: whole or not at all, trusted only with their ledger."""
 
+import gc
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -89,3 +93,32 @@ def test_another_recipe_is_refused_by_its_fields(store):
     begin(store, RECIPE)
     with pytest.raises(RecipeError, match=r"another recipe \(model.name: .*toy.* -> .*other"):
         begin(store, {**RECIPE, "model": {"name": "other"}})
+
+
+class Dying:
+    """Garbage whose end runs Python code, where another thread may take over."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        sum(range(50))
+
+
+def test_threads_read_parts_at_once(store):
+    """CPython 3.11 lets `ast`, which reads the header of an array, fail in two threads at once."""
+    write_part(store, "A", ARRAYS)
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
+
+    def read(_: int) -> None:
+        Dying()
+        np.testing.assert_array_equal(read_part(store, "A", ["ism"])["ism"], ARRAYS["ism"])
+
+    try:
+        gc.set_threshold(20, 2, 2)
+        sys.setswitchinterval(1e-6)
+        with ThreadPoolExecutor(8) as pool:
+            assert len(list(pool.map(read, range(1500)))) == 1500
+    finally:
+        gc.set_threshold(*thresholds)
+        sys.setswitchinterval(interval)

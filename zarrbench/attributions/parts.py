@@ -6,6 +6,7 @@ The store is put together from them when the run ends. Parts stay: a later run a
 
 import io
 import json
+import threading
 from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +23,8 @@ from zarrbench.remote import Place
 from zarrbench.storage import get, make_folder, put, write_text
 
 _RECIPE = "recipe.json"
+# The header of an array is read by `ast`, which CPython 3.11 does not let two threads do at once
+_PARSING = threading.Lock()
 
 
 def parts_of(store: Place) -> Place:
@@ -90,7 +93,7 @@ def read_part(store: Place, gene: str, names: Collection[str] | None = None) -> 
     try:
         if content is None:
             raise FileNotFoundError("it is gone")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        with _PARSING, np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {n: arrays[n] for n in arrays.files if names is None or n in names}
     except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
         raise SourceError(
