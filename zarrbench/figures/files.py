@@ -9,27 +9,24 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from zarrbench import storage, tables
+from zarrbench.figures.style import SVG_STYLE, SVG_UNDATED
 from zarrbench.remote import Place
 
-_SIZE = (4.6, 3.6)  # inches; lettering is chosen for it
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "zarrbench",
-    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
-}
+SIZE = (4.6, 3.6)  # inches; lettering is chosen for it
+_STYLE = {**SVG_STYLE, "pdf.fonttype": 42}  # TrueType: journals refuse Type 3
 # Whatever differs from one writing of a drawing to the next
 _UNDATED = {
-    "svg": dict.fromkeys(("Creator", "Date", "Format", "Type")),
+    "svg": SVG_UNDATED,
     "pdf": dict.fromkeys(("Creator", "Producer", "CreationDate")),
 }
 
 
 def drawn(
-    draw: Callable[..., pd.DataFrame], *data: Any, **options: Any
+    draw: Callable[..., pd.DataFrame], *data: Any, size: tuple[float, float] = SIZE
 ) -> tuple[Figure, pd.DataFrame]:
-    """Let a function of `zarrbench.figures` draw on a new page; return that and its table."""
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    table = draw(*data, ax=figure.subplots(), **options)
+    """Let a function draw on the Axes of a new page of so many inches; return page and table."""
+    figure = Figure(figsize=size, layout="constrained")
+    table = draw(*data, ax=figure.subplots())
     return figure, table
 
 

@@ -28,6 +28,9 @@ _MANY = 2_000  # more points than this are an image inside the drawing: vectors 
 # Viridis, without its ends: the dark one is lost on a dark page, the light one on a white page
 SHADES = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.28, 0.85, 10)))
 _CELLS = 100  # along each axis, of the grid on which a density is computed
+# Text stays text, and the same drawing gives the same SVG: no date, no chance in its ids
+SVG_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "zarrbench"}
+SVG_UNDATED = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _XLINK = "http://www.w3.org/1999/xlink"
 # What a page may set in place of a colour, by the name of its property
 _PROPERTIES = {RIGHT: "right", WRONG: "wrong", CUT: "cut", "#ffffff": "card"}
@@ -142,9 +145,9 @@ def as_svg(figure: Figure, name: str = "") -> str:
     Size, font and ink are the page's, and so are other colours where it sets ``--right``,
     ``--wrong``, ``--cut``, ``--card``.
     """
-    buffer, nothing = io.BytesIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "zarrbench"}):
-        figure.savefig(buffer, format="svg", dpi=200, transparent=True, metadata=nothing)
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(SVG_STYLE):
+        figure.savefig(buffer, format="svg", dpi=200, transparent=True, metadata=SVG_UNDATED)
     root = ElementTree.fromstring(buffer.getvalue())
     prefix = f"f{hashlib.sha256(name.encode() + buffer.getvalue()).hexdigest()[:10]}-"
     for element in root.iter():

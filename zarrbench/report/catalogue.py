@@ -32,7 +32,7 @@ _BRIGHT = "The brighter, the more genes are near."
 def across_genes(inputs: ReportInputs) -> list[FigureRecipe]:
     """Return the figures in which a point or a count is a gene."""
     statistic = str(inputs.statistics.attrs["statistic"])
-    found = [
+    return [
         FigureRecipe(
             "fig_2a",
             "Scatter plot of r against minus log10 p, one point a gene",
@@ -75,7 +75,6 @@ def across_genes(inputs: ReportInputs) -> list[FigureRecipe]:
             lambda inputs, ax: genes.personal_against_reference(inputs.statistics, ax),
         ),
     ]
-    return found
 
 
 def _population(inputs: ReportInputs) -> list[FigureRecipe]:

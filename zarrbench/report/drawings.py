@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from zarrbench import tables
 from zarrbench.figures import style
+from zarrbench.figures.files import drawn
 from zarrbench.report.catalogue import SECTIONS
 from zarrbench.report.figure_recipes import FigureRecipe, Section
 from zarrbench.report.gene_figures import of_gene
@@ -44,7 +45,7 @@ class Drawings:
     shown: list[dict[str, Any]]
 
     def every(self) -> list[Drawn]:
-        return [drawn for part in (*self.sections, *self.shown) for drawn in part["drawn"]]
+        return [one for part in (*self.sections, *self.shown) for one in part["drawn"]]
 
 
 def drawings(inputs: ReportInputs) -> Drawings:
@@ -54,8 +55,7 @@ def drawings(inputs: ReportInputs) -> Drawings:
 
 
 def _draw(recipe: FigureRecipe, *data: Any) -> Drawn:
-    figure = Figure(figsize=recipe.size, layout="constrained")
-    table = recipe.draw(*data, figure.subplots())
+    figure, table = drawn(recipe.draw, *data, size=recipe.size)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # once is enough for the page and two files
     name = "_".join([recipe.name, *(re.sub(r"[^\w.-]", "_", gene) for gene in data[1:])])

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from zarrbench.figures.files import SIZE
 from zarrbench.report.inputs import ReportInputs
 
-SMALL, TALL = (4.6, 3.6), (4.6, 4.6)  # inches
+TALL = (4.6, 4.6)  # inches
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class FigureRecipe:
     draw: Callable[..., pd.DataFrame]
     needs: tuple[str, ...] = ()
     study: str = ""
-    size: tuple[float, float] = SMALL
+    size: tuple[float, float] = SIZE
 
     def missing(self, inputs: ReportInputs) -> str:
         """Return why the figure cannot be drawn, empty if it can."""

@@ -117,13 +117,11 @@ def _scan(around: Literal["driver", "tss"], zoom: int | None = None) -> FigureRe
 
 def _left_out(table: pd.DataFrame) -> str:
     number = table.attrs["left_out"]
+    if not number:
+        return ""
     return (
-        ""
-        if not number
-        else (
-            f"{number:,} SNVs are not drawn: fewer than {MINIMUM_PEOPLE} people carry the rarer "
-            f"allele, or a number is undefined."
-        )
+        f"{number:,} SNVs are not drawn: fewer than {MINIMUM_PEOPLE} people carry the rarer "
+        f"allele, or a number is undefined."
     )
 
 

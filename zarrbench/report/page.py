@@ -16,6 +16,7 @@ from zarrbench.genotypes import policies
 from zarrbench.remote import Place
 from zarrbench.report.drawings import Drawings, drawings
 from zarrbench.report.explorer import explored
+from zarrbench.report.gene_views import rounded
 from zarrbench.report.inputs import DriverInputs, ReportInputs
 from zarrbench.report.summary import sentences
 
@@ -165,7 +166,7 @@ def _cases(statistics: xr.Dataset) -> list[dict[str, Any]]:
 def _plain(values: pd.Series) -> list[Any]:
     """Return values ready for JSON: floats to six digits, None if missing or infinite."""
     if values.dtype.kind == "f":
-        return [float(f"{x:.6g}") if np.isfinite(x) else None for x in values.to_numpy(float)]
+        return rounded(values)
     return values.tolist()
 
 

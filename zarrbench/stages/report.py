@@ -141,9 +141,9 @@ def report_inputs(workspace: Workspace, timings: Mapping[str, float]) -> ReportI
 def _drivers(workspace: Workspace, standing: Mapping[str, xr.Dataset]) -> DriverInputs | None:
     if "drivers" not in standing:
         return None
-    return DriverInputs(
-        standing["drivers"], lambda gene: read_concordance(workspace.concordance, gene)
-    )
+    # Several figures of a gene ask for its SNVs, and each reading looks through the whole table.
+    variants = cache(lambda gene: read_concordance(workspace.concordance, gene))
+    return DriverInputs(standing["drivers"], variants)
 
 
 def _asked_for(workspace: Workspace, statistics: xr.Dataset, report: Report) -> list[str]:
