@@ -21,6 +21,9 @@ Drawn = tuple[pd.DataFrame, Axes, str]
 def _warnings_are_errors() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # Of objects that other tests of this process left, collected while these run
+        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.simplefilter("ignore", pytest.PytestUnraisableExceptionWarning)
         yield
 
 
