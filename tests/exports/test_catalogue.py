@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from zarrbench.exports.catalogue import LAYOUTS, NOT_IN_TABLES, TABLES, OfFile, OfStore
+from zarrbench.exports.few_people import GENES
 from zarrbench.exports.rows import _INTERNAL, _KEYS
 from zarrbench.layouts import Layout
 from zarrbench.pipeline import STAGES
@@ -49,6 +50,25 @@ def test_names_of_people_are_in_marked_tables_alone():
         columns = set(getattr(table, "meanings", ()))
         of_people = dims & {"individual", "sample"} or {"individual", "individual_1"} & columns
         assert bool(of_people) == table.people, name
+
+
+# What a gene's numbers are that no person's expression decides
+OF_NOBODY = {
+    "reference_prediction", "gradient_profile", "driver_scan", "tss_scan", "tss_largest", "tss_sd",
+    "effect", "run_length", "run_distance", "value", "null_effective_variants",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [n for n, t in TABLES.items() if isinstance(t, OfStore)])
+def test_numbers_of_genes_are_hidden_where_few_people_decide_them(name):
+    table = TABLES[name]
+    if "gene" not in table.dims or table.people:
+        return
+    layout = LAYOUTS[table.stage].variables
+    floats = {n for n in layout if layout[n].kind == "float" and "gene" in layout[n].dims}
+    shown = {n for n in floats if set(layout[n].dims) == set(table.dims) or n in table.also}
+    assert shown - OF_NOBODY <= set(GENES.columns)
+    assert (GENES in table.hidden) == bool(shown - OF_NOBODY or name == "null_counts")
 
 
 def made_up(layout: Layout) -> xr.Dataset:

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from zarrbench.errors import RecipeError, StorageError
-from zarrbench.exports import tables
+from zarrbench.exports import few_people, tables
 from zarrbench.exports.catalogue import TABLES
-from zarrbench.exports.few_carriers import CONCORDANCE
+from zarrbench.exports.few_people import CONCORDANCE, DRIVER_GENES, GENES
 from zarrbench.exports.tables import export_tables
 from zarrbench.parameters import Statistics
 from zarrbench.predictions.cube import open_cube
@@ -138,7 +138,7 @@ def test_nobody_is_named_unless_asked_for(finished, tmp_path, cohort):
 
 
 @pytest.mark.parametrize("form", ["tsv", "parquet"])
-def test_what_few_carriers_decide_is_missing(made, finished, tmp_path, form):
+def test_what_few_people_decide_is_missing(made, finished, tmp_path, form):
     """The rows and all that is known of places and attributions stay."""
     out = export_tables(finished, tmp_path / "out", form)
     folder = made[0] / form
@@ -150,7 +150,7 @@ def test_what_few_carriers_decide_is_missing(made, finished, tmp_path, form):
     for name in ("concordance", "drivers"):
         shown, everything = load(tmp_path / "out", name), load(folder, name)
         few = np.array([row in rare for row in everything[key].itertuples(index=False, name=None)])
-        assert out["tables"][name]["hidden"]["rows"] == few.sum()
+        assert [one["rows"] for one in out["tables"][name]["hidden"]] == [few.sum()]
         for column in everything:
             if column in CONCORDANCE.columns:
                 assert shown.loc[few, column].isna().all(), column
@@ -168,13 +168,38 @@ def test_what_few_carriers_decide_is_missing(made, finished, tmp_path, form):
         missing = shown["effect_allele_frequency"].isna()
         assert 0 < few.sum() <= missing.sum() < len(shown), name
         assert missing[few].all()
-        assert missing.sum() == out["tables"][name]["hidden"]["rows"]
+        assert [one["rows"] for one in out["tables"][name]["hidden"]] == [missing.sum()]
         if name == "eqtl":
             for column in ("slope", "se", "t", "p", "r"):
                 assert shown.loc[missing, column].isna().all()
             assert shown.loc[~missing, "slope"].equals(everything.loc[~missing, "slope"])
     assert "hidden" not in made[1][0]["tables"]["concordance"]
     assert "--individuals" in out["conventions"]["before you share"]
+
+
+def test_what_few_people_of_a_gene_decide_is_missing(made, finished, tmp_path):
+    """As if the first gene had expression of four people; the reference says what it said."""
+    people = finished.people_of_genes.copy()
+    people.iloc[0] = 4
+    workspace = dataclasses.replace(finished)
+    workspace.__dict__["people_of_genes"] = people
+    few_genes = list(people.index[people < 5])
+    assert people[few_genes].tolist() == [4, 0]
+    out = export_tables(workspace, tmp_path / "out")["tables"]
+    for name in ("genes", "null_statistics", "population_genes", "gene_table", "driver_genes",
+                 "sensitivity_genes"):  # fmt: skip
+        shown, everything = read(tmp_path / "out", name), read(made[0] / "tsv", name)
+        few = everything["gene_id"].isin(few_genes).to_numpy()
+        assert few_genes[0] in set(everything["gene_id"]), name
+        assert out[name]["hidden"][0] == {"rows": few.sum(), "why": few_people.FEW_PEOPLE}
+        hidden = [column for column in everything if column in GENES.columns]
+        assert hidden, name
+        assert shown.loc[few, hidden].isna().all(axis=None), name
+        left = everything.columns.difference([*hidden, *DRIVER_GENES.columns])
+        pd.testing.assert_frame_equal(shown[left], everything[left])
+        if name != "driver_genes":  # which rare drivers hide, too
+            kept = everything.loc[~few, hidden]
+            pd.testing.assert_frame_equal(shown.loc[~few, hidden], kept, check_dtype=False)
 
 
 def test_a_track_that_is_not_there_is_refused_whatever_is_written(finished, tmp_path):

@@ -416,6 +416,22 @@ def test_genes_of_fewer_than_five_people_show_no_numbers_of_people(tmp_path):
     assert report.genes["reference_prediction"][row] is not None
 
 
+def test_drivers_of_a_gene_of_fewer_than_five_people_are_in_no_figure(tmp_path, monkeypatch):
+    tables = {}
+    monkeypatch.setattr(
+        page, "write_figure", lambda _, name, __, table: tables.update({name: table})
+    )
+    drivers = made_drivers([1, 2, 0, 3, 0])
+    drivers["r"][1] = -0.61690123
+    inputs = with_drivers(drivers)
+    for people, genes, number in ((5, {0, 1, 3}, 6), (4, {0, 3}, 4)):
+        inputs.statistics["n_individuals"][1] = people
+        report = written(tmp_path, inputs)
+        assert set(tables["fig_2e"]["gene_id"]) == {f"ENSG{i:07d}" for i in genes}
+        assert tables["fig_2f"]["drivers"].sum() == number
+        assert ("whose r is clearly below 0" in report.text) is (1 in genes)
+
+
 # --- drivers
 
 R_OF_DRIVERS = [0.5, -0.6, np.nan, 0.3, 0.9]
@@ -470,7 +486,7 @@ def with_drivers(drivers: xr.Dataset, asked: list[str] | None = None) -> page.Re
             asked.append(gene)
         return made_variants(gene)
 
-    return made_inputs(R, drivers=page.DriverInputs(drivers, variants))
+    return made_inputs(R, stages={"drivers": drivers}, variants=variants)
 
 
 def section_of_drivers(report: Page) -> Page:
@@ -577,7 +593,7 @@ def test_the_summary_says_in_words_what_the_figures_show(tmp_path):
                         ).assign_coords(choice=["as chosen", "ensemble", "nothing"])  # fmt: skip
     stages = {"population": population, "predixcan": predixcan, "sensitivity": sensitivity}
     drivers = with_drivers(made_drivers([1, 2, 0, 3, 0]))
-    sentences = summary.sentences(dataclasses.replace(drivers, stages=stages))
+    sentences = summary.sentences(dataclasses.replace(drivers, stages=drivers.stages | stages))
     mean = f"{np.nanmean(R):.2f}"
     assert (
         sentences[0] == f"Across people, r is {mean} on average over 7 genes; 2 (29 %) have r < 0."

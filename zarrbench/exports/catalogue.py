@@ -11,8 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from zarrbench.attribution_layouts import ATTRIBUTIONS, DRIVERS, MOTIFS, SENSITIVITY
-from zarrbench.exports import few_carriers, meanings, rows
-from zarrbench.exports.few_carriers import Hidden
+from zarrbench.exports import few_people, meanings, rows
+from zarrbench.exports.few_people import Hidden
 from zarrbench.exports.rows import Rows
 from zarrbench.layouts import (
     EQTL,
@@ -62,7 +62,7 @@ class Table:
         Whether it is of single people, so that it is written only where that is asked for.
     asked : bool
         Whether it is so long that it is written only where it is named.
-    hidden : Hidden, optional
+    hidden : tuple of Hidden
         What is missing from it unless people are asked for.
     """
 
@@ -70,7 +70,7 @@ class Table:
     row: str
     people: bool = False
     asked: bool = False
-    hidden: Hidden | None = None
+    hidden: tuple[Hidden, ...] = ()
 
     def read(self, workspace: Workspace, found: xr.Dataset) -> Rows | None:
         """Return its rows; None if the stage was not asked for what it would hold."""
@@ -147,6 +147,7 @@ TABLES: Mapping[str, Table] = {
         "a gene, with the null statistic that was chosen",
         dims=("gene",),
         prepared=_chosen,
+        hidden=(few_people.GENES,),
     ),
     "null_statistics": OfStore(
         "statistics",
@@ -154,9 +155,13 @@ TABLES: Mapping[str, Table] = {
         dims=("gene", "statistic"),
         also=("chosen",),
         prepared=_with_choice,
+        hidden=(few_people.GENES,),
     ),
     "null_counts": OfStore(
-        "statistics", "a gene and bin of |r| of random predictors", dims=("gene", "null_bin")
+        "statistics",
+        "a gene and bin of |r| of random predictors",
+        dims=("gene", "null_bin"),
+        hidden=(few_people.GENES,),
     ),
     "policy_cases": OfStore(
         "statistics", "a gene and row of the haplotype policies", dims=("gene", "case")
@@ -177,7 +182,7 @@ TABLES: Mapping[str, Table] = {
         dims=("variant", "track"),
         also=("effect_allele_frequency", "carrier_frequency", "n_called", "reason"),
         prepared=_with_genes,
-        hidden=few_carriers.FREQUENCIES,
+        hidden=(few_people.FREQUENCIES,),
     ),
     "attribution_genes": OfStore("attributions", "a gene", dims=("gene",)),
     "attribution_references": OfStore(
@@ -194,7 +199,7 @@ TABLES: Mapping[str, Table] = {
         "a gene and SNV: attribution beside slope",
         file=lambda workspace: workspace.concordance,
         meanings=meanings.CONCORDANCE_COLUMNS,
-        hidden=few_carriers.CONCORDANCE,
+        hidden=(few_people.CONCORDANCE,),
     ),
     "drivers": OfFile(
         "drivers",
@@ -202,16 +207,16 @@ TABLES: Mapping[str, Table] = {
         file=lambda workspace: workspace.concordance,
         meanings=meanings.CONCORDANCE_COLUMNS,
         keep=_drivers,
-        hidden=few_carriers.CONCORDANCE,
+        hidden=(few_people.CONCORDANCE,),
     ),
     "driver_genes": OfStore(
-        "drivers", "a gene", dims=("gene",), hidden=few_carriers.DRIVER_GENES
+        "drivers", "a gene", dims=("gene",), hidden=(few_people.GENES, few_people.DRIVER_GENES)
     ),
     "motifs": OfStore(
         "motifs", "a main driver, allele and threshold", dims=("gene", "base", "threshold")
     ),
     "motif_genes": OfStore(
-        "motifs", "a main driver", dims=("gene",), hidden=few_carriers.MOTIF_GENES
+        "motifs", "a main driver", dims=("gene",), hidden=(few_people.MOTIF_GENES,)
     ),
     "motif_effects": OfStore("motifs", "a main driver and allele", dims=("gene", "base")),
     "driver_scans": OfStore(
@@ -230,13 +235,13 @@ TABLES: Mapping[str, Table] = {
         file=lambda workspace: workspace.motif_tables[1],
         meanings=meanings.CLUSTER_COLUMNS,
         kinds=meanings.CLUSTER_KINDS,
-        hidden=few_carriers.CLUSTERS,
+        hidden=(few_people.CLUSTERS,),
     ),
     "cluster_members": OfStore(
         "motifs",
         "a driver and allele",
         dims=("base", "driver"),
-        hidden=few_carriers.CLUSTER_MEMBERS,
+        hidden=(few_people.CLUSTER_MEMBERS,),
     ),
     "population": OfStore(
         "population",
@@ -245,11 +250,17 @@ TABLES: Mapping[str, Table] = {
         also=("track_description",),
     ),
     "population_genes": OfStore(
-        "population", "a gene and track", dims=("gene", "track"), also=("mean_observed",)
+        "population",
+        "a gene and track",
+        dims=("gene", "track"),
+        also=("mean_observed",),
+        hidden=(few_people.GENES,),
     ),
     "population_subsets": OfStore("population", "a subset and gene", dims=("subset", "gene")),
     "track_weights": OfStore("track_weights", "a track", dims=("track",)),
-    "track_weights_genes": OfStore("track_weights", "a gene", dims=("gene",)),
+    "track_weights_genes": OfStore(
+        "track_weights", "a gene", dims=("gene",), hidden=(few_people.GENES,)
+    ),
     "track_weights_references": OfStore(
         "track_weights", "an evaluation and gene", dims=("evaluation", "gene")
     ),
@@ -261,10 +272,12 @@ TABLES: Mapping[str, Table] = {
         "a gene and variant near it",
         file=lambda workspace: workspace.eqtl_table,
         meanings=meanings.EQTL_COLUMNS,
-        hidden=few_carriers.EQTL,
+        hidden=(few_people.EQTL,),
     ),
-    "predixcan": OfStore("predixcan", "a gene", dims=("gene",)),
-    "gene_table": OfStore("gene_table", "a gene, as the study's table", dims=("gene",)),
+    "predixcan": OfStore("predixcan", "a gene", dims=("gene",), hidden=(few_people.GENES,)),
+    "gene_table": OfStore(
+        "gene_table", "a gene, as the study's table", dims=("gene",), hidden=(few_people.GENES,)
+    ),
     "fine_mapped": OfStore(
         "gene_table", "a list of fine-mapped variants and gene", dims=("variant_list", "gene")
     ),
@@ -273,16 +286,22 @@ TABLES: Mapping[str, Table] = {
     ),
     "sensitivity": OfStore("sensitivity", "another choice", dims=("choice",)),
     "sensitivity_genes": OfStore(
-        "sensitivity", "a choice and gene", dims=("choice", "gene"), also=("significant",)
+        "sensitivity",
+        "a choice and gene",
+        dims=("choice", "gene"),
+        also=("significant",),
+        hidden=(few_people.GENES,),
     ),
     "sensitivity_subsets": OfStore("sensitivity", "a subset of genes", dims=("subset",)),
     "variants": OfStore(
-        "genotype_quality", "a variant", dims=("variant",), hidden=few_carriers.FREQUENCIES
+        "genotype_quality", "a variant", dims=("variant",), hidden=(few_people.FREQUENCIES,)
     ),
     "genotype_components": OfStore(
         "genotype_quality", "a genotype component", dims=("component",)
     ),
-    "expression_genes": OfStore("expression", "a gene", dims=("gene",)),
+    "expression_genes": OfStore(
+        "expression", "a gene", dims=("gene",), hidden=(few_people.GENES,)
+    ),
     "predictions": OfStore(
         "predict",
         "a gene, person, haplotype and chosen track",

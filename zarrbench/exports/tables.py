@@ -16,7 +16,6 @@ from zarrbench.errors import RecipeError
 from zarrbench.exports.catalogue import NOT_IN_TABLES, TABLES, Table
 from zarrbench.exports.destinations import check_destination
 from zarrbench.exports.facts import described
-from zarrbench.exports.few_carriers import WHY
 from zarrbench.exports.rows import Rows
 from zarrbench.parameters import Statistics
 from zarrbench.predictions.cube import sel_track
@@ -43,8 +42,9 @@ _WITH_PEOPLE = (
     "single people; their ids are those of your files"
 )
 _WITHOUT_PEOPLE = (
-    "no table is of single people; where fewer than 5 people carry the rarer allele, what was "
-    "measured is missing ('hidden' counts these rows); --individuals writes all"
+    "no table is of single people; where fewer than 5 people carry the rarer allele, or have "
+    "expression of the gene, what was measured is missing ('hidden' counts these rows); "
+    "--individuals writes all"
 )
 
 
@@ -65,7 +65,8 @@ def export_tables(
 
     Without `individuals`, what was measured (slopes, correlations, support, frequencies and counts)
     is missing from the rows of variants whose rarer allele fewer than `MINIMUM_PEOPLE` people
-    carry, and from what would give it away; see `zarrbench.exports.few_carriers`.
+    carry, of genes that fewer people have expression of, and from what would give it away; see
+    `zarrbench.exports.few_people`.
 
     Parameters
     ----------
@@ -88,8 +89,8 @@ def export_tables(
     -------
     dict
         ``tables.json``: `tables` by name with `file`, `rows`, what one is, `columns`, and
-        `hidden` with the number of rows, where something may be; `not_written` by name with the
-        reason, of those asked for.
+        `hidden` with numbers of rows and reasons, where something may be; `not_written` by name
+        with the reason, of those asked for.
 
     Raises
     ------
@@ -125,16 +126,17 @@ def export_tables(
                 not_written[name] = rows
                 continue
             path = temporary / f"{name}.{form}"
-            hidden = None if individuals else table.hidden
             store = found[table.stage]
-            if hidden is None or isinstance(store, str):
-                written[name] = _described(table, path.name, rows, _write(rows, path, form, bar))
-                continue
-            rows, counts = hidden.applied(rows, workspace, store)
-            written[name] = {
-                **_described(table, path.name, rows, _write(rows, path, form, bar)),
-                "hidden": {"rows": sum(counts), "why": WHY},
-            }
+            hidden = []
+            if not individuals and not isinstance(store, str):
+                for one in table.hidden:
+                    rows, counts = one.applied(rows, workspace, store)
+                    hidden.append((one.why, counts))
+            written[name] = _described(table, path.name, rows, _write(rows, path, form, bar))
+            if hidden:
+                # Known only now that the blocks were written
+                told = [{"rows": sum(counts), "why": why} for why, counts in hidden]
+                written[name]["hidden"] = told
         made = {
             **described(workspace),
             "conventions": {

@@ -2,9 +2,11 @@
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 MINIMUM_PEOPLE = 5  # a report says nothing about fewer people than this
 _GRIDS = (20, 16, 14, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # cells along an axis, finest first
+_DIGITS = 3  # of numbers of people: a plot shows no more
 _SHOWN = 0.75  # a grid is coarse enough when it shows this share of the people
 
 
@@ -81,13 +83,16 @@ def groups_of_people(x: np.ndarray) -> list[np.ndarray]:
     return np.array_split(np.argsort(x, kind="stable"), number) if number else []
 
 
-def rounded_means(means: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return means of groups of people to a thousandth of the range of `values`.
+def to_digits_of_span(values: ArrayLike, *spans: ArrayLike) -> np.ndarray:
+    """Return numbers of people to three digits of the widest of some spans.
 
-    More digits would tell how many of a group have which allele, where predictions have few values.
+    More digits of a mean would tell how many of a group have which allele, where predictions have
+    few values; and however small they all are beside their place, cells stay many steps wide. Where
+    nothing spans anything, the digits are significant ones.
     """
-    span = np.ptp(values)
-    if not span > 0:
-        return means
-    step = 10.0 ** np.floor(np.log10(span / 1000))
-    return np.round(means / step) * step
+    numbers = np.asarray(values, dtype=float)
+    span = max((float(np.ptp(one)) for one in spans if np.size(one)), default=0.0)
+    if span == 0:
+        return np.array([float(f"{number:.{_DIGITS}g}") for number in numbers])
+    decimals = _DIGITS - 1 - int(np.floor(np.log10(span)))
+    return np.array([round(number, decimals) for number in numbers.tolist()])

@@ -51,10 +51,10 @@ def predicted_against_observed(
         counts, *edges = disclosure.people_in_cells(x, y)
         centres = [(along[1:] + along[:-1]) / 2 for along in edges]
         groups = disclosure.groups_of_people(x)
-        of_groups = (
-            disclosure.rounded_means(np.array([along[group].mean() for group in groups]), along)
-            for along in (x, y)
-        )
+        of_groups = []
+        for along, spanned in zip((x, y), edges, strict=True):
+            means = [along[group].mean() for group in groups]
+            of_groups.append(disclosure.to_digits_of_span(means, spanned, means))
         rows = [
             ("group", *means, len(group)) for *means, group in zip(*of_groups, groups, strict=True)
         ]

@@ -165,8 +165,8 @@ def _distances(inputs: ReportInputs) -> list[FigureRecipe]:
     def within(zoom: int | None) -> Callable[[ReportInputs, Axes], pd.DataFrame]:
         return lambda inputs, ax: drivers.driver_distances(_drivers(inputs), ax, zoom)
 
-    far = inputs.drivers is not None and _drivers(inputs)["distance"].size > 0
-    if far and int(abs(_drivers(inputs)["distance"]).max()) > _NEAR:
+    known = inputs.stages.get("drivers")
+    if known is not None and (abs(known["distance"]) > _NEAR).any():
         return [
             FigureRecipe("fig_2f", f"{title}, near it", f"Where they lie. {note}",
                          within(_NEAR), ("drivers",), "Fig. 2f"),
@@ -357,8 +357,7 @@ def _stem(name: str | None) -> str:
 
 
 def _drivers(inputs: ReportInputs) -> xr.Dataset:
-    assert inputs.drivers is not None, "a figure of drivers needs the stage"
-    return inputs.drivers.drivers
+    return inputs.stages["drivers"]
 
 
 def _clusters(inputs: ReportInputs) -> pd.DataFrame:

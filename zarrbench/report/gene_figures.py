@@ -16,7 +16,7 @@ _NEAR = 4_000
 
 def of_gene(inputs: ReportInputs, gene: str) -> list[FigureRecipe]:
     """Return the figures of one gene, closer ones only where its window is longer."""
-    far = inputs.drivers is not None and _variants(inputs, gene)["distance"].abs().max() > _NEAR
+    far = inputs.variants is not None and inputs.variants(gene)["distance"].abs().max() > _NEAR
     found = [
         FigureRecipe(
             "fig_1d",
@@ -142,8 +142,8 @@ def _of_people(marks: pd.DataFrame) -> str:
 
 
 def _variants(inputs: ReportInputs, gene: str) -> pd.DataFrame:
-    assert inputs.drivers is not None, "a figure of a gene's SNVs needs the drivers stage"
-    return inputs.drivers.variants(gene)
+    assert inputs.variants is not None, "a figure of a gene's SNVs needs the drivers stage"
+    return inputs.variants(gene)
 
 
 def _profile(inputs: ReportInputs, gene: str) -> xr.DataArray | None:

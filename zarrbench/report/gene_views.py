@@ -4,7 +4,6 @@ Nothing is told of fewer than `MINIMUM_PEOPLE` people (METHODS section 24): peop
 cells, and SNVs whose rarer allele fewer of them carry are left out.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,12 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from zarrbench.figures.disclosure import MINIMUM_PEOPLE, groups_of_people, people_in_cells
+from zarrbench.figures.disclosure import (
+    MINIMUM_PEOPLE,
+    groups_of_people,
+    people_in_cells,
+    to_digits_of_span,
+)
 
 #: columns of the concordance table that a view is made of
 SNV_COLUMNS = (
@@ -23,7 +27,6 @@ SNV_COLUMNS = (
 )  # fmt: skip
 _GENES_AT_ONCE = 50  # bounds the predictions and SNVs held: 50 MB for 1,000 people, 5,000 SNVs
 _DIGITS = 6  # significant ones of the numbers of SNVs, unless fewer are asked for
-_DIGITS_OF_SPAN = 3  # of the numbers of people: a plot shows no more, and more would tell too much
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +101,8 @@ def people_view(
 ) -> dict[str, Any]:
     """Return what is shown of the people of a gene, those without a value left out.
 
-    Numbers are rounded to three digits of what they span, so that people who are predicted almost
-    alike are still told apart.
+    Numbers are rounded by `zarrbench.figures.disclosure.to_digits_of_span`, so that people who are
+    predicted almost alike are still told apart.
 
     As `zarrbench.figures.people.predicted_against_observed` draws it: `people`, their number, and
 
@@ -117,7 +120,7 @@ def people_view(
         # By value, so that the order of people says nothing either.
         order = np.lexsort([y, x])
         points = {"observed": x[order], "predicted": y[order]}
-        return view | {name: _by_span(values, values) for name, values in points.items()}
+        return view | {name: _spanned(values, values) for name, values in points.items()}
     if len(x) < MINIMUM_PEOPLE:
         return view
     counts, x_edges, y_edges = people_in_cells(x, y)
@@ -126,13 +129,13 @@ def people_view(
     hidden = len(x) - int(counts.sum())
     return view | {
         "suppressed": None if 0 < hidden < MINIMUM_PEOPLE else hidden,
-        "observed_edges": _by_span(x_edges, x_edges),
-        "predicted_edges": _by_span(y_edges, y_edges),
+        "observed_edges": _spanned(x_edges, x_edges),
+        "predicted_edges": _spanned(y_edges, y_edges),
         "counts": counts.tolist(),
         "means": {
             # They may span much less than the cells (one group), or more (a few people far out).
-            "observed": _by_span(x_means, x_edges, x_means),
-            "predicted": _by_span(y_means, y_edges, y_means),
+            "observed": _spanned(x_means, x_edges, x_means),
+            "predicted": _spanned(y_means, y_edges, y_means),
             "people": [len(group) for group in groups],
         },
     }
@@ -211,13 +214,5 @@ def _to_decimals(values: Any, decimals: int) -> list[float | None]:
     ]
 
 
-def _by_span(values: Any, *spans: Any) -> list[float | None]:
-    """Return values ready for JSON, to `_DIGITS_OF_SPAN` digits of the widest of some spans.
-
-    Cells are many steps wide then, however small they are beside their place: their edges stay
-    apart. Where nothing spans anything, digits are significant ones.
-    """
-    span = max((float(np.ptp(one)) for one in spans if len(one)), default=0.0)
-    if span == 0:
-        return rounded(values, _DIGITS_OF_SPAN)
-    return _to_decimals(values, _DIGITS_OF_SPAN - 1 - math.floor(math.log10(span)))
+def _spanned(values: Any, *spans: Any) -> list[float]:
+    return to_digits_of_span(values, *spans).tolist()

@@ -11,22 +11,6 @@ from zarrbench.statistics.sequence_clusters import Motif
 
 
 @dataclass(frozen=True, eq=False)
-class DriverInputs:
-    """What a report shows of drivers.
-
-    Parameters
-    ----------
-    drivers : xr.Dataset
-        A dataset of `zarrbench.attribution_layouts.DRIVERS`.
-    variants : Callable[[str], pd.DataFrame]
-        Rows of the concordance table of a gene.
-    """
-
-    drivers: xr.Dataset
-    variants: Callable[[str], pd.DataFrame]
-
-
-@dataclass(frozen=True, eq=False)
 class ReportInputs:
     """What a report is made of.
 
@@ -49,14 +33,14 @@ class ReportInputs:
         Ids of the genes that are shown one by one; empty: those of highest and lowest r.
     unfinished : str, optional
         A sentence for the top of the page when not all genes were done.
-    drivers : DriverInputs, optional
-        Which variants make the predictions, if the pipeline asked.
     views : GeneViews, optional
         What single genes show in the explorer; without, it shows all genes and none alone.
     stages : Mapping[str, xr.Dataset]
         What further stages found, by the name of the stage.
     absent : Mapping[str, str]
         Why a stage that is not among them cannot be shown.
+    variants : Callable[[str], pd.DataFrame], optional
+        Rows of the concordance table of a gene, where there is a stage of drivers.
     dosage : Callable[[str], xr.DataArray], optional
         ``(variant, individual)`` of the SNVs in the window of a gene, -1 where a call is missing.
     profile : Callable[[str], xr.DataArray | None], optional
@@ -78,10 +62,10 @@ class ReportInputs:
     individual_points: bool = False
     genes: Sequence[str] = ()
     unfinished: str | None = None
-    drivers: DriverInputs | None = None
     views: GeneViews | None = None
     stages: Mapping[str, xr.Dataset] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    variants: Callable[[str], pd.DataFrame] | None = None
     dosage: Callable[[str], xr.DataArray] | None = None
     profile: Callable[[str], xr.DataArray | None] | None = None
     profile_windows: Callable[[], xr.Dataset | None] | None = None

@@ -17,10 +17,10 @@ from zarrbench.remote import Place
 from zarrbench.report.drawings import Drawings, drawings
 from zarrbench.report.explorer import explored
 from zarrbench.report.gene_views import rounded
-from zarrbench.report.inputs import DriverInputs, ReportInputs
-from zarrbench.report.summary import sentences
+from zarrbench.report.inputs import ReportInputs
+from zarrbench.report.summary import sentences, significant_genes
 
-__all__ = ["DriverInputs", "ReportInputs", "write_report"]
+__all__ = ["ReportInputs", "write_report"]
 
 # What the reference alone decides, without any person
 _OF_NOBODY = ("reference_prediction", "tss_scan", "driver_scan", "gradient_profile")
@@ -70,9 +70,9 @@ def _html(inputs: ReportInputs, drawn: Drawings, embed: bool) -> str:
     return environment.get_template("page.html.j2").render(
         inputs=inputs,
         run=statistics.attrs,
-        headline=_headline(genes),
+        headline=_headline(genes["r"]),
         summary=sentences(inputs),
-        others=_counts_by_statistic(statistics),
+        counts=significant_genes(statistics).to_dict("index"),
         sections={section["id"]: section for section in drawn.sections},
         shown_genes=drawn.shown,
         minimum_people=MINIMUM_PEOPLE,
@@ -98,10 +98,13 @@ def _without_few_people(inputs: ReportInputs) -> ReportInputs:
     statistics = inputs.statistics.compute()
     enough = statistics["n_individuals"] >= MINIMUM_PEOPLE
     blanked = _blanked(statistics, enough)
+    stages = {name: _blanked(found, enough) for name, found in inputs.stages.items()}
+    if "drivers" in stages:
+        stages["drivers"] = _without_drivers(stages["drivers"], enough)
     return replace(
         inputs,
         statistics=blanked.assign(significant=blanked["significant"] & enough),
-        stages={name: _blanked(found, enough) for name, found in inputs.stages.items()},
+        stages=stages,
     )
 
 
@@ -118,29 +121,21 @@ def _blanked(found: xr.Dataset, enough: xr.DataArray) -> xr.Dataset:
     return found.assign(computed)
 
 
-def _headline(genes: pd.DataFrame) -> dict[str, Any]:
-    r = genes["r"].dropna()
-    significant = genes["significant"]
+def _without_drivers(drivers: xr.Dataset, enough: xr.DataArray) -> xr.Dataset:
+    """Return the dataset without genes of few people, whose drivers follow from those people."""
+    known = enough["gene"].values[enough.values]
+    of_gene, of_driver = (drivers[name].isin(known).values for name in ("gene", "driver_gene"))
+    return drivers.isel(gene=of_gene, driver=of_driver)
+
+
+def _headline(r: pd.Series) -> dict[str, Any]:
     return {
-        "tested": len(genes),
-        "defined": len(r),
-        "right": int((significant & (genes["r"] > 0)).sum()),
-        "wrong": int((significant & (genes["r"] < 0)).sum()),
+        "tested": len(r),
+        "defined": int(r.count()),
         "mean": r.mean(),
         "lowest": r.min(),
         "highest": r.max(),
     }
-
-
-def _counts_by_statistic(statistics: xr.Dataset) -> list[dict[str, Any]]:
-    r = statistics["r"]
-    rows = []
-    for name in statistics["statistic"].values:
-        significant = statistics["significant"].sel(statistic=name)
-        right, wrong = int((significant & (r > 0)).sum()), int((significant & (r < 0)).sum())
-        total = int(significant.sum())
-        rows.append({"name": name, "total": total, "right": right, "wrong": wrong})
-    return rows
 
 
 def _planted(statistics: xr.Dataset) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from zarrbench.report.inputs import ReportInputs
@@ -19,13 +20,23 @@ def sentences(inputs: ReportInputs) -> list[str]:
         found += _across_genes(inputs.stages["population"], str(inputs.statistics.attrs["track"]))
     if "track_weights" in inputs.stages:
         found += _weighted(inputs.stages["track_weights"])
-    if inputs.drivers is not None:
-        found += _drivers(inputs.drivers.drivers)
+    if "drivers" in inputs.stages:
+        found += _drivers(inputs.stages["drivers"])
     if "predixcan" in inputs.stages:
         found += _predixcan(inputs.stages["predixcan"])
     if "sensitivity" in inputs.stages:
         found += _sensitivity(inputs.stages["sensitivity"])
     return found
+
+
+def significant_genes(statistics: xr.Dataset) -> pd.DataFrame:
+    """Return how many genes are significant: a row a null statistic; by the sign of r, and all."""
+    significant, r = statistics["significant"], statistics["r"]
+    counts = {"total": significant, "right": significant & (r > 0), "wrong": significant & (r < 0)}
+    return pd.DataFrame(
+        {name: which.sum("gene").values for name, which in counts.items()},
+        index=[str(name) for name in statistics["statistic"].values],
+    )
 
 
 def _across_people(statistics: xr.Dataset) -> Iterator[str]:
@@ -38,14 +49,14 @@ def _across_people(statistics: xr.Dataset) -> Iterator[str]:
         f"{_genes(defined.sum())}; {_share(int(np.sum(r < 0)), int(defined.sum()))} have r < 0."
     )
     chosen = str(statistics.attrs["statistic"])
-    counts = statistics["significant"].sum("gene").to_series()
-    total = int(counts.pop(chosen))
-    wrong = int(np.sum(statistics["significant"].sel(statistic=chosen).values & (r < 0)))
+    counts = significant_genes(statistics)
+    total, _, wrong = counts.loc[chosen]
     told = f"{_genes(total)}, {wrong:,} of them with r < 0" if total else "no gene"
-    others = f" ({counts.min():,} to {counts.max():,} under the other statistics)"
+    others = counts["total"].drop(chosen)
+    beside = f" ({others.min():,} to {others.max():,} under the other statistics)"
     yield (
         f"Significant against its own null, under the statistic {chosen}: {told}"
-        f"{others if len(counts) else ''}."
+        f"{beside if len(others) else ''}."
     )
 
 

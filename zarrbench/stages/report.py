@@ -27,7 +27,7 @@ from zarrbench.predictions.readouts import combine_haplotypes
 from zarrbench.provenance import PACKAGES, installed, plain, stamp
 from zarrbench.remote import Place
 from zarrbench.report.gene_views import GeneViews
-from zarrbench.report.page import DriverInputs, ReportInputs, write_report
+from zarrbench.report.page import ReportInputs, write_report
 from zarrbench.stages.attributions import summary as attributions_summary
 from zarrbench.stages.concordance_table import ConcordanceTable
 from zarrbench.stages.drivers import summary as drivers_summary
@@ -108,6 +108,8 @@ def report_inputs(workspace: Workspace, timings: Mapping[str, float]) -> ReportI
     measured = observed(workspace.expression, workspace.join).reset_coords(drop=True)
     measured = measured.reindex(gene=names)
     has_drivers = "drivers" in found
+    # Several figures of a gene ask for its SNVs, and each reading looks through the whole table.
+    variants = cache(lambda gene: read_concordance(workspace.concordance, gene))
     track = str(statistics.attrs["track"])
     strand_aware = workspace.recipe.model.spec().strand_aware
     return ReportInputs(
@@ -119,7 +121,7 @@ def report_inputs(workspace: Workspace, timings: Mapping[str, float]) -> ReportI
         warnings=_warnings(workspace, statistics, found),
         individual_points=report.individual_points,
         unfinished=unfinished,
-        drivers=_drivers(workspace, found),
+        variants=variants if has_drivers else None,
         genes=_asked_for(workspace, statistics, report),
         stages=found,
         absent=absent,
@@ -136,14 +138,6 @@ def report_inputs(workspace: Workspace, timings: Mapping[str, float]) -> ReportI
             ConcordanceTable(workspace.concordance).rows if has_drivers else None,
         ),
     )
-
-
-def _drivers(workspace: Workspace, standing: Mapping[str, xr.Dataset]) -> DriverInputs | None:
-    if "drivers" not in standing:
-        return None
-    # Several figures of a gene ask for its SNVs, and each reading looks through the whole table.
-    variants = cache(lambda gene: read_concordance(workspace.concordance, gene))
-    return DriverInputs(standing["drivers"], variants)
 
 
 def _asked_for(workspace: Workspace, statistics: xr.Dataset, report: Report) -> list[str]:

@@ -6,11 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 
 import zarrbench
 from zarrbench.errors import IncompleteCubeError, RecipeError
-from zarrbench.expression.samples import Join, join_samples
+from zarrbench.expression.samples import Join, join_samples, observed
 from zarrbench.layouts import EXPRESSION, GENOTYPE_QUALITY
 from zarrbench.models.protocol import LoadableModel, TrainableRecipe
 from zarrbench.models.training import check_trained
@@ -330,6 +331,12 @@ class Workspace:
     @cached_property
     def join(self) -> Join:
         return join_samples(self.expression, self.stores.genotypes.samples)
+
+    @cached_property
+    def people_of_genes(self) -> pd.Series:
+        """How many of the joined people have expression of each gene, by its id."""
+        known = observed(self.expression, self.join).notnull().sum("individual")
+        return pd.Series(known.values, [str(gene) for gene in known["gene"].values])
 
     @cached_property
     def model(self) -> LoadableModel:

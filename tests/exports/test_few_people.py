@@ -10,8 +10,8 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrbench.exports import few_carriers
-from zarrbench.exports.few_carriers import Hidden, by_frequency
+from zarrbench.exports import few_people
+from zarrbench.exports.few_people import Hidden, by_frequency
 from zarrbench.exports.rows import Rows
 from zarrbench.statistics.variants import variant_frequency
 
@@ -82,13 +82,13 @@ def test_support_of_rare_drivers(workspace):
         return hidden.rows(workspace, found, block).tolist()
 
     genes = pd.DataFrame({"gene_id": ["a", "b", "c"]})
-    assert few(few_carriers.DRIVER_GENES, genes) == [True, False, False]
+    assert few(few_people.DRIVER_GENES, genes) == [True, False, False]
     main = pd.DataFrame({"gene_id": ["a", "b"], "position": [1, 2]})
-    assert few(few_carriers.MOTIF_GENES, main) == [False, False]
-    assert few(few_carriers.MOTIF_GENES, main.assign(position=2)) == [True, False]
+    assert few(few_people.MOTIF_GENES, main) == [False, False]
+    assert few(few_people.MOTIF_GENES, main.assign(position=2)) == [True, False]
     members = pd.DataFrame({"driver_gene": ["a", "a"], "driver_position": [1, 2]})
-    assert few(few_carriers.CLUSTER_MEMBERS, members) == [False, True]
-    assert few(few_carriers.CLUSTER_MEMBERS, members.head(0)) == []
+    assert few(few_people.CLUSTER_MEMBERS, members) == [False, True]
+    assert few(few_people.CLUSTER_MEMBERS, members.head(0)) == []
     motifs = xr.Dataset(
         {
             "driver_gene": ("driver", ["a", "a", "b"]),
@@ -100,5 +100,5 @@ def test_support_of_rare_drivers(workspace):
     clusters = pd.DataFrame(
         {"base": ["reference", "reference", "variant", "variant"], "cluster": [0, 1, 0, 1]}
     )
-    assert few(few_carriers.CLUSTERS, clusters, motifs) == [True, False, False, True]
-    assert few(few_carriers.CLUSTERS, clusters.head(0), motifs) == []
+    assert few(few_people.CLUSTERS, clusters, motifs) == [True, False, False, True]
+    assert few(few_people.CLUSTERS, clusters.head(0), motifs) == []

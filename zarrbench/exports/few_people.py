@@ -1,7 +1,8 @@
-"""What tables do not say unless people are asked for: what a few carriers decide.
+"""What tables do not say unless people are asked for: what a few people decide.
 
-A slope with the mean of a gene gives the expression of a lone carrier away, and its sign says on
-which side of the mean that person is.
+The mean of a gene that one person has expression of is that person's. A slope with the mean of a
+gene gives the expression of a lone carrier away, and its sign says on which side of the mean that
+person is.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ from zarrbench.figures.disclosure import MINIMUM_PEOPLE
 from zarrbench.remote import reading
 from zarrbench.stages.workspace import Workspace
 
-WHY = f"fewer than {MINIMUM_PEOPLE} people carry the rarer allele"
+FEW_CARRIERS = f"fewer than {MINIMUM_PEOPLE} people carry the rarer allele"
+FEW_PEOPLE = f"fewer than {MINIMUM_PEOPLE} people have expression of the gene"
 # Shares are divided and multiplied by the people called: whole numbers but for the last digits
 _DIGITS = 6
 
@@ -34,10 +36,13 @@ class Hidden:
         What is made missing; columns that the table has not are passed over.
     rows : callable
         Given the workspace, the store of the stage and a block of the table: in which of its rows.
+    why : str
+        What is true of these rows.
     """
 
     columns: tuple[str, ...]
     rows: Callable[[Workspace, xr.Dataset, pd.DataFrame], NDArray[np.bool_]]
+    why: str = FEW_CARRIERS
 
     def applied(
         self, rows: Rows, workspace: Workspace, found: xr.Dataset
@@ -48,7 +53,7 @@ class Hidden:
         counts: list[int] = []
         for name in names:
             place = schema.get_field_index(name)
-            schema = schema.set(place, _told(schema.field(place)))
+            schema = schema.set(place, self._told(schema.field(place)))
 
         def blocks() -> Iterator[pd.DataFrame]:
             for block in rows.blocks:
@@ -58,16 +63,16 @@ class Hidden:
 
         return Rows(schema, blocks()), counts
 
-
-def _told(field: pa.Field) -> pa.Field:
-    """Return a column whose meaning says when it is missing."""
-    meaning = (field.metadata or {})[b"description"].decode()
-    return field.with_metadata({"description": f"{meaning}; missing where {WHY}"})
+    def _told(self, field: pa.Field) -> pa.Field:
+        """Return a column whose meaning says when it is missing."""
+        meaning = (field.metadata or {})[b"description"].decode()
+        return field.with_metadata({"description": f"{meaning}; missing where {self.why}"})
 
 
 def _missing(column: pd.Series, few: NDArray[np.bool_]) -> pd.Series:
-    """Return a column that is missing in some rows; whole numbers as Int64."""
-    return (column.astype("Int64") if column.dtype.kind in "iu" else column).mask(few)
+    """Return a column that is missing in some rows, of the kind it was."""
+    kinds = {"i": "Int64", "u": "Int64", "b": "boolean"}
+    return column.astype(kinds.get(column.dtype.kind, column.dtype)).mask(few)
 
 
 def by_count(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -> NDArray[np.bool_]:
@@ -135,9 +140,30 @@ def _rare_drivers(workspace: Workspace) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table)
 
 
+def of_few_people(
+    workspace: Workspace, found: xr.Dataset, block: pd.DataFrame
+) -> NDArray[np.bool_]:
+    """Mark genes of whose expression the study has fewer people, or none."""
+    people = workspace.people_of_genes
+    return np.asarray(~block["gene_id"].isin(people.index[people >= MINIMUM_PEOPLE]))
+
+
 _FREQUENCIES = ("effect_allele_frequency", "minor_allele_frequency", "carrier_frequency")
 _SUPPORTED = ("unsupported", "p_more", "p_fewer", "q_more", "q_fewer")
 
+GENES = Hidden(
+    (
+        "mean_observed", "sd_observed", "mean_predicted", "sd_predicted", "mean_finetuned",
+        "sd_finetuned", "mean_track", "sd_track", "mean_log2cpm", "target", "r", "p_r", "pearson_r",
+        "p", "r_finetuned", "p_finetuned", "r_track", "p_track", "r_predixcan", "p_predixcan",
+        "q_predixcan", "r_network", "p_network", "q_network", "cv_r", "cv_r2", "cv_p", "r_linear",
+        "r_linear_gradient", "r_ism_gradient", "fraction_supported", "fraction_unsupported",
+        "examined", "group", "null_mean", "null_sd", "null_rms", "null_t", "null_p", "null_q",
+        "null_count", "minus_log10_p", "minus_log10_q", "significant", "found_sign", "recovered",
+    ),
+    of_few_people,
+    FEW_PEOPLE,
+)  # fmt: skip
 CONCORDANCE = Hidden(
     (
         *_FREQUENCIES, "carriers", "minor_carriers", "slope", "se", "p_slope", "r_slope",
