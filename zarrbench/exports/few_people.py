@@ -71,8 +71,9 @@ class Hidden:
 
 def _missing(column: pd.Series, few: NDArray[np.bool_]) -> pd.Series:
     """Return a column that is missing in some rows, of the kind it was."""
-    kinds = {"i": "Int64", "u": "Int64", "b": "boolean"}
-    return column.astype(kinds.get(column.dtype.kind, column.dtype)).mask(few)
+    if column.dtype.kind in "iub":
+        column = column.astype("boolean" if column.dtype.kind == "b" else "Int64")
+    return column.mask(few)
 
 
 def by_count(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -> NDArray[np.bool_]:

@@ -63,8 +63,7 @@ def predicted_against_observed(
         marks = pd.DataFrame(rows, columns=marks.columns)
         if counts.any():
             _draw_cells(ax, counts, *edges)
-        means = marks[: len(groups)]
-        ax.plot(means["observed"], means["predicted"], "-o", color=accent, mec="w", clip_on=False)
+        ax.plot(*of_groups, "-o", color=accent, mec="w", clip_on=False)
     hidden = 0 if individual_points else len(x) - int(counts.sum())
     marks.attrs.update(r=r, people=len(x), suppressed=hidden, groups=len(groups))
     return marks

@@ -72,7 +72,7 @@ def _html(inputs: ReportInputs, drawn: Drawings, embed: bool) -> str:
         run=statistics.attrs,
         headline=_headline(genes["r"]),
         summary=sentences(inputs),
-        counts=significant_genes(statistics).to_dict("index"),
+        counts=significant_genes(statistics),
         sections={section["id"]: section for section in drawn.sections},
         shown_genes=drawn.shown,
         minimum_people=MINIMUM_PEOPLE,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from zarrbench.report.inputs import ReportInputs
@@ -29,14 +28,19 @@ def sentences(inputs: ReportInputs) -> list[str]:
     return found
 
 
-def significant_genes(statistics: xr.Dataset) -> pd.DataFrame:
-    """Return how many genes are significant: a row a null statistic; by the sign of r, and all."""
-    significant, r = statistics["significant"], statistics["r"]
-    counts = {"total": significant, "right": significant & (r > 0), "wrong": significant & (r < 0)}
-    return pd.DataFrame(
-        {name: which.sum("gene").values for name, which in counts.items()},
-        index=[str(name) for name in statistics["statistic"].values],
-    )
+def significant_genes(statistics: xr.Dataset) -> dict[str, dict[str, int]]:
+    """Return how many genes are significant, by null statistic: `total`, and by the sign of r."""
+    r = statistics["r"]
+    counts = {}
+    for name in statistics["statistic"].values:
+        significant = statistics["significant"].sel(statistic=name)
+        of_name = {
+            "total": significant,
+            "right": significant & (r > 0),
+            "wrong": significant & (r < 0),
+        }
+        counts[str(name)] = {which: int(genes.sum()) for which, genes in of_name.items()}
+    return counts
 
 
 def _across_people(statistics: xr.Dataset) -> Iterator[str]:
@@ -50,14 +54,14 @@ def _across_people(statistics: xr.Dataset) -> Iterator[str]:
     )
     chosen = str(statistics.attrs["statistic"])
     counts = significant_genes(statistics)
-    total, _, wrong = counts.loc[chosen]
-    told = f"{_genes(total)}, {wrong:,} of them with r < 0" if total else "no gene"
-    others = counts["total"].drop(chosen)
-    beside = f" ({others.min():,} to {others.max():,} under the other statistics)"
-    yield (
-        f"Significant against its own null, under the statistic {chosen}: {told}"
-        f"{beside if len(others) else ''}."
-    )
+    here = counts.pop(chosen)
+    told = "no gene"
+    if here["total"]:
+        told = f"{_genes(here['total'])}, {here['wrong']:,} of them with r < 0"
+    if counts:
+        others = [of_name["total"] for of_name in counts.values()]
+        told += f" ({min(others):,} to {max(others):,} under the other statistics)"
+    yield f"Significant against its own null, under the statistic {chosen}: {told}."
 
 
 def _across_genes(population: xr.Dataset, track: str) -> Iterator[str]:
