@@ -24,6 +24,11 @@ def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
 
 
+def imported_by(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """Return the packages that `-X importtime` names."""
+    return {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -38,9 +43,31 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     shown = in_a_process("-X", "importtime", "-m", "zarrbench", *arguments)
     assert shown.returncode == 0
     assert shown.stdout.startswith("Usage: ")
-    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in shown.stderr.splitlines()}
+    imported = imported_by(shown)
     assert "click" in imported
     assert not imported.intersection(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "nosuch"], r"there is no pipelines recipe 'nosuch' \(looked for .*; known: "),
+        (
+            ["run", "synthetic", "--cluster", "lokal"],
+            r"no cluster recipe 'lokal' \(looked for .*\); did you mean 'local'",
+        ),
+        (["store", "check", "nosuch.yaml"], "there is no stores recipe 'nosuch.yaml'"),
+    ],
+)
+def test_a_misspelt_name_is_refused_before_anything_heavy_is_imported(
+    arguments: list[str], sentence: str
+) -> None:
+    refused = in_a_process("-X", "importtime", "-m", "zarrbench", *arguments)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    said = refused.stderr.splitlines()[-1]
+    assert said.startswith("zarrbench: ")
+    assert re.search(sentence, said)
+    assert not imported_by(refused).intersection(HEAVY)
 
 
 def test_help_returns_in_under_a_second() -> None:

@@ -16,6 +16,7 @@ from zarrbench.command import (
     PIPELINE,
     SOURCES,
     STORE,
+    Recipe,
     command,
     open_workspace,
     say,
@@ -47,7 +48,8 @@ main.add_command(model)
 
 @main.command()
 @PIPELINE
-@click.option("--cluster", default="local", show_default=True, help="Cluster YAML, or its name.")
+@click.option("--cluster", type=Recipe("cluster"), default="local", show_default=True,
+              help="Cluster YAML, or its name.")  # fmt: skip
 @SOURCES
 @DATA
 @click.option(
@@ -62,8 +64,8 @@ main.add_command(model)
 @JSON
 @command
 def run(
-    pipeline: str,
-    cluster: str,
+    pipeline: Path,
+    cluster: Path,
     sources: Path | None,
     data: "Place",
     dry_run: bool,
@@ -77,7 +79,6 @@ def run(
     from zarrbench.attribution_layouts import DRIVERS, SENSITIVITY
     from zarrbench.clusters import load_cluster_recipe
     from zarrbench.layouts import GENE_TABLE, GENOTYPE_QUALITY, POPULATION, TRACK_WEIGHTS
-    from zarrbench.recipes import find
     from zarrbench.stages import (
         attributions,
         drivers,
@@ -94,7 +95,7 @@ def run(
     from zarrbench.stages.run import run_pipeline
     from zarrbench.storage import open_dataset
 
-    place = load_cluster_recipe(find("cluster", cluster))
+    place = load_cluster_recipe(cluster)
     workspace = open_workspace(pipeline, data, sources)
     if dry_run:
         workspace.check_track()
@@ -145,7 +146,7 @@ def _outcome(workspace: "Workspace") -> dict[str, Any]:
 @DATA
 @JSON
 @command
-def status(pipeline: str, data: "Place", as_json: bool) -> None:
+def status(pipeline: Path, data: "Place", as_json: bool) -> None:
     """Show what of PIPELINE is done, failed (with the first errors) and missing."""
     from zarrbench.stages.status import pipeline_status
 
@@ -157,7 +158,7 @@ def status(pipeline: str, data: "Place", as_json: bool) -> None:
 @SOURCES
 @DATA
 @command
-def report(pipeline: str, sources: Path | None, data: "Place") -> None:
+def report(pipeline: Path, sources: Path | None, data: "Place") -> None:
     """Write the report of PIPELINE again from its stores."""
     from zarrbench.stages.report import run_report
 
@@ -178,7 +179,7 @@ def report(pipeline: str, sources: Path | None, data: "Place") -> None:
     help="Port of 127.0.0.1; 0 takes a free one.",
 )
 @command
-def explore(pipeline: str, sources: Path | None, data: "Place", port: int) -> None:
+def explore(pipeline: Path, sources: Path | None, data: "Place", port: int) -> None:
     """Serve the report of PIPELINE to your browser, every gene read from the stores.
 
     Only this machine can reach it, and only with the URL that is printed. Ctrl-C ends it.
@@ -201,7 +202,7 @@ def explore(pipeline: str, sources: Path | None, data: "Place", port: int) -> No
 @DATA
 @command
 def attribute(
-    pipeline: str, gene: str, variants: tuple[str, ...], sources: Path | None, data: "Place"
+    pipeline: Path, gene: str, variants: tuple[str, ...], sources: Path | None, data: "Place"
 ) -> None:
     """Print what SNVs do to the prediction of GENE by the model of PIPELINE, one at a time.
 
@@ -293,7 +294,7 @@ def store() -> None:
 @click.option("--overwrite", is_flag=True, help="Build again what is there.")
 @command
 def build(
-    store: str, sources: Path | None, data: "Place", parts: tuple[str, ...], overwrite: bool
+    store: Path, sources: Path | None, data: "Place", parts: tuple[str, ...], overwrite: bool
 ) -> None:
     """Build the stores of STORE (a YAML file or the name of a packaged one)."""
     from zarrbench.stores import PARTS
@@ -309,7 +310,7 @@ def build(
 @DATA
 @JSON
 @command
-def check(store: str, data: "Place", as_json: bool) -> None:
+def check(store: Path, data: "Place", as_json: bool) -> None:
     """Check the genotypes of STORE against its reference and policies."""
     show(store_family(store, data, None).check(), as_json)
 
@@ -319,7 +320,7 @@ def check(store: str, data: "Place", as_json: bool) -> None:
 @DATA
 @JSON
 @command
-def info(store: str, data: "Place", as_json: bool) -> None:
+def info(store: Path, data: "Place", as_json: bool) -> None:
     """Show what every part of STORE was built from, what its check found, and the policies."""
     family = store_family(store, data, None)
     show({**family.facts(), "policies": family.policies()}, as_json)
@@ -339,8 +340,9 @@ def verify(target: str, data: "Place", as_json: bool) -> None:
     """
     from zarrbench.stages import verify as reading
 
-    if _is_pipeline(target):
-        workspace = open_workspace(target, data, None)
+    pipeline = _pipeline(target)
+    if pipeline is not None:
+        workspace = open_workspace(pipeline, data, None)
         found = reading.verify(workspace.stores, workspace)
     else:
         found = reading.verify(store_family(target, data, None))
@@ -348,13 +350,14 @@ def verify(target: str, data: "Place", as_json: bool) -> None:
     reading.refuse_damaged(found)
 
 
-def _is_pipeline(target: str) -> bool:
+def _pipeline(target: str) -> Path | None:
     from zarrbench.recipes import find, load_yaml
 
     try:
-        return "stages" in load_yaml(find("pipelines", target))
+        file = find("pipelines", target)
+        return file if "stages" in load_yaml(file) else None
     except errors.RecipeError:
-        return False
+        return None
 
 
 @main.group()

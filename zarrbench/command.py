@@ -37,6 +37,32 @@ class _Place(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class _Refused(click.ClickException):
+    """A recipe that cannot be found, before a command runs."""
+
+    exit_code = errors.RecipeError.exit_code
+
+    def show(self, file: Any = None) -> None:
+        _say_why(self.message)
+
+
+class Recipe(click.ParamType):
+    """A YAML file, or the name of a packaged one: found before anything that it needs is loaded."""
+
+    name = "text"
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from zarrbench.recipes import find
+
+        try:
+            return find(self.family, value)
+        except errors.RecipeError as error:
+            raise _Refused(str(error)) from error
+
+
 DATA = click.option(
     "--data",
     type=_Place(),
@@ -51,19 +77,18 @@ SOURCES = click.option(
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 _TRACEBACK = click.option("--traceback", is_flag=True, help="Show the traceback of an error.")
-PIPELINE = click.argument("pipeline")
-STORE = click.argument("store")
+PIPELINE = click.argument("pipeline", type=Recipe("pipelines"))
+STORE = click.argument("store", type=Recipe("stores"))
 
 
-def open_workspace(pipeline: str, data: "Place", sources: Path | None) -> "Workspace":
-    """Open a pipeline by its file or its name."""
-    from zarrbench.recipes import find
+def open_workspace(pipeline: Path, data: "Place", sources: Path | None) -> "Workspace":
+    """Open a pipeline by its file."""
     from zarrbench.stages.workspace import Workspace
 
-    return Workspace.open(find("pipelines", pipeline), data, sources)
+    return Workspace.open(pipeline, data, sources)
 
 
-def store_family(store: str, data: "Place", sources: Path | None) -> "StoreFamily":
+def store_family(store: str | Path, data: "Place", sources: Path | None) -> "StoreFamily":
     """Return the stores of a recipe, given as a YAML file or the name of a packaged one."""
     from zarrbench.recipes import find
     from zarrbench.stores import StoreFamily
@@ -114,8 +139,12 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def _fail(message: str, code: int, show: bool) -> None:
     if show:
         traceback.print_exc()
-    click.echo(f"zarrbench: {' '.join(message.split())}", err=True)
+    _say_why(message)
     sys.exit(code)
+
+
+def _say_why(message: str) -> None:
+    click.echo(f"zarrbench: {' '.join(message.split())}", err=True)
 
 
 def say(text: str) -> None:

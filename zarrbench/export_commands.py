@@ -42,7 +42,7 @@ def export() -> None:
 @JSON
 @command
 def tables(
-    pipeline: str,
+    pipeline: Path,
     folder: Path,
     form: str,
     names: tuple[str, ...],
@@ -56,8 +56,8 @@ def tables(
     """Write every result as a tidy table into FOLDER.
 
     FOLDER/tables.json says what every column means, and which tables are missing and why. Without
-    --individuals, what was measured on variants whose rarer allele fewer than five people carry is
-    missing; it says in how many rows.
+    --individuals, what was measured on variants whose rarer allele fewer than five people carry, or
+    on fewer people of a gene, is missing; it says in how many rows.
     """
     from zarrbench.exports.tables import export_tables
 
@@ -88,7 +88,7 @@ def tables(
 @JSON
 @command
 def anndata(
-    pipeline: str,
+    pipeline: Path,
     file: Path,
     tracks: tuple[str, ...],
     overwrite: bool,
@@ -120,7 +120,7 @@ def anndata(
 @JSON
 @command
 def vcf(
-    pipeline: str,
+    pipeline: Path,
     file: Path,
     overwrite: bool,
     sources: Path | None,

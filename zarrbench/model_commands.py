@@ -52,7 +52,7 @@ _MODEL = click.argument("source", default="enformer", metavar="[MODEL]")
 @DATA
 @JSON
 @command
-def train(pipeline: str, sources: Path | None, data: "Place", as_json: bool) -> None:
+def train(pipeline: Path, sources: Path | None, data: "Place", as_json: bool) -> None:
     """Train the network of PIPELINE, or continue it; print r with mean expression across genes.
 
     Whatever interrupts it, the same command continues after the last whole epoch.
