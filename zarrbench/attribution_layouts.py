@@ -115,9 +115,15 @@ DRIVERS = Layout(
             ("driver",), "float", "units of expression per effect allele; NaN if monomorphic"
         ),
         "increment": Variable(("driver",), "float", "what the driver adds to R_k / R at its rank"),
-        "is_main": Variable(("driver",), "bool", "largest increment of its gene"),
+        "is_main": Variable(("driver",), "bool", "largest increment of the drivers of its gene"),
         "support": Variable(
             ("driver",), "int", "1 supported, -1 unsupported, 0 neutral: slope 0 or undefined"
+        ),
+        "minor_carriers": Variable(
+            ("driver",),
+            "int",
+            "of the people with expression, those without the commonest genotype",
+            optional=True,
         ),
     },
 )
@@ -169,7 +175,7 @@ MOTIFS = Layout(
         "cluster": Variable(
             ("base", "driver"),
             "int",
-            "cluster of the 13 bases around it, the largest first; -1 = they leave the contig",
+            "cluster of the 13 bases around it, the largest first; -1 = off the contig, or an N",
         ),
     },
 )

@@ -202,6 +202,9 @@ GENE_STATISTICS = Layout(
             ("gene",), "float", "Pearson r of predicted and observed; NaN if one is constant"
         ),
         "p_r": Variable(("gene",), "float", "two-sided p of r, Student's t with n - 2 d.f."),
+        "n_differing": Variable(
+            ("gene",), "int", "people whose prediction is not the median", optional=True
+        ),
         "null_mean": Variable(("gene",), "float", "mean |r| of the random predictors"),
         "null_sd": Variable(("gene",), "float", "standard deviation of those |r|, ddof 0"),
         "null_rms": Variable(("gene",), "float", "root mean square of those |r|"),

@@ -29,16 +29,21 @@ def table(calls: np.ndarray) -> pd.DataFrame:
     )
 
 
+def without_the_commonest(calls: np.ndarray) -> int:
+    counts = [(calls == copies).sum() for copies in range(3)]
+    return sum(counts) - max(counts)
+
+
 @given(st.lists(st.sampled_from([-1, 0, 0, 0, 1, 2, 2]), min_size=1, max_size=40), st.integers(0))
 def test_carriers_are_those_of_the_calls(calls, without):
     """Of all, and at least of all that a gene with fewer people can have."""
     calls = np.array(calls)
-    counted = min((calls > 0).sum(), ((calls >= 0) & (calls < 2)).sum())
+    counted = without_the_commonest(calls)
     block = table(calls[None])
     assert by_frequency(None, NOTHING, block).tolist() == [counted < 5]
     without = without % (1 + len(calls))
     left = calls[without:]
-    of_gene = min((left > 0).sum(), ((left >= 0) & (left < 2)).sum())
+    of_gene = without_the_commonest(left)
     block["n"] = (left >= 0).sum()
     assert by_frequency(None, NOTHING, block)[0] or of_gene >= 5
 
@@ -75,6 +80,32 @@ def workspace(finished, tmp_path):
     )
     drivers.to_parquet(tmp_path / "concordance.parquet")
     return dataclasses.replace(finished, folder=tmp_path)
+
+
+def test_a_lone_homozygote_among_heterozygotes_is_hidden():
+    calls = np.array([[1] * 60 + [0], [1] * 30 + [0] * 31])
+    assert by_frequency(None, NOTHING, table(calls)).tolist() == [True, False]
+
+
+def test_genes_by_who_decides_them_and_by_who_is_compared(finished, tmp_path):
+    workspace = dataclasses.replace(finished, folder=tmp_path)
+    workspace.__dict__["people_of_genes"] = pd.Series({"a": 50, "b": 4, "c": 50})
+    genes = pd.DataFrame({"gene_id": ["a", "b", "c", "unknown"]})
+    few = few_people.GENES.rows
+    assert few(workspace, NOTHING, genes).tolist() == [False, True, False, True]
+    compared = genes.assign(n_individuals=[4, 9, 5, 9])
+    assert few(workspace, NOTHING, compared).tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize(("others", "hidden"), [(0, False), (1, True), (4, True), (5, False)])
+def test_a_mean_of_all_samples_does_not_give_back_those_left_out(finished, others, hidden):
+    workspace = dataclasses.replace(finished)
+    samples = finished.expression.sizes["sample"]
+    workspace.__dict__["join"] = dataclasses.replace(
+        finished.join, individuals=tuple(map(str, range(samples - others)))
+    )
+    block = pd.DataFrame({"gene_id": ["a", "b"]})
+    assert few_people.SAMPLES.rows(workspace, NOTHING, block).tolist() == [hidden] * 2
 
 
 def test_support_of_rare_drivers(workspace):

@@ -157,12 +157,13 @@ def test_variants_of_few_carriers_and_without_a_slope_are_not_drawn():
     variants.loc[2, "minor_carriers"] = 5
     variants.loc[3, "slope"] = np.nan
     variants.loc[4, "ism"] = np.nan
+    variants.loc[5, "carrier_frequency"] = 0.01  # as in the study, only above
     variants.loc[[0, 3], "is_driver"] = True
     variants.loc[0, ["ism", "slope"]] = 77.125, 99.0625  # what nobody may read from the page
     table, ax, _ = drawn(driver_figures.slope_against_attribution, variants)
-    shown = variants.drop([0, 1, 3, 4])
+    shown = variants.drop([0, 1, 3, 4, 5])
     assert table.position.tolist() == shown.variant_position.tolist()
-    assert table.attrs["left_out"] == 4
+    assert table.attrs["left_out"] == 5
     np.testing.assert_array_equal(scattered(ax)[0], shown[["ism", "slope"]])
     assert labels(ax) == [f"driver ({shown.is_driver.sum()})"]
     assert ax.get_xlim()[1] < 1

@@ -43,6 +43,19 @@ def test_no_mark_stands_for_fewer_than_five_people(n):
     assert f"r = {table.attrs['r']:.2f}".replace("-", "−") in svg
 
 
+@pytest.mark.parametrize(("carriers", "told"), [(1, False), (4, False), (5, True), (0, True)])
+def test_predictions_that_a_few_carriers_decide_say_nothing_of_their_expression(carriers, told):
+    """Else r, and the group in which the mean prediction differs, give it away."""
+    x = np.random.default_rng(3).normal(size=100)
+    y = np.where(np.arange(100) < carriers, 2.0, 1.0)
+    table, _, svg = drawn(people.predicted_against_observed, of_people(y), of_people(x))
+    assert bool(len(table)) is told
+    assert ("fewer than 5 people decide it" in svg) is not told
+    assert np.isnan(table.attrs["r"]) == (not told or carriers == 0)
+    assert table.attrs["people"] == 100
+    assert ("r = " in svg) is (told and carriers > 0)
+
+
 def test_marks_drawn_are_fewer_than_people_unless_asked_for():
     x = np.random.default_rng(0).normal(size=200)
     table, _, svg = drawn(people.predicted_against_observed, of_people(x), of_people(x))

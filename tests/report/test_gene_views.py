@@ -41,6 +41,9 @@ def test_of_fewer_than_five_people_nothing_but_their_number():
     assert people_view(x[:0], y[:0]) == {"people": 0}
     five = people_view(x[:4].repeat(2)[:5], y[:4].repeat(2)[:5])
     assert five["means"]["people"] == [5]
+    lone = np.where(np.arange(60) < 4, 2.0, 1.0)
+    assert people_view(np.arange(60.0), lone) == {"people": 60}
+    assert "means" in people_view(np.arange(60.0), np.where(np.arange(60) < 5, 2.0, 1.0))
 
 
 def test_what_spans_little_is_still_told_apart():
@@ -64,7 +67,7 @@ def test_means_are_as_coarse_as_what_they_span():
     seven = people_view(np.linspace(0, 1, 7) / 3, 1000 + np.linspace(0, 1, 7) / 3)
     assert seven["means"]["people"] == [7]
     assert seven["means"]["observed"] == [0.167]
-    crowd = np.append(np.linspace(0, 1, 395), [1e6 / 3] * 4)
+    crowd = np.append(np.linspace(0, 1, 395), [1e6 / 3] * 5)
     means = people_view(crowd, crowd)["means"]["observed"]
     assert means[-1] % 100 == 0
     assert (np.diff(people_view(crowd, crowd)["observed_edges"]) > 0).all()

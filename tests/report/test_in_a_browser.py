@@ -123,6 +123,15 @@ def shown(page, name: str) -> None:
     assert page.locator("#gene-problem").is_hidden()
 
 
+def until(page, condition: str) -> None:
+    """Wait until it holds: Playwright's way evaluates text in the page, which forbids that."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(condition)
+
+
 def listed(page) -> list[str]:
     return page.locator("#genes tbody th").all_text_contents()
 
@@ -255,7 +264,7 @@ def test_by_keyboard_alone(opened, file):
     shown(page, "NAME42")
     assert page.evaluate("document.activeElement.id") == "gene-title"
     tab_to("#zoom button[data-flank='']")
-    page.wait_for_function(f"({STOPS})() === 0")  # tools of plots are not on the way
+    until(page, f"({STOPS})() === 0")  # tools of plots are not on the way
     tab_to("#zoom button[data-flank='4000']")
     page.keyboard.press("Enter")
     assert page.evaluate(f"[{MODEL}('window').start, {MODEL}('window').end]") == [-4000, 4000]
@@ -393,7 +402,7 @@ def test_colours_follow_the_reader(opened, file):
     ink, wanted_ink, point, wanted_point = colours()
     assert (ink, point) == (wanted_ink, wanted_point)
     page.emulate_media(color_scheme="light")
-    page.wait_for_function(f"{MODEL}('r').below[0].axis_label_text_color !== '{ink}'")
+    until(page, f"{MODEL}('r').below[0].axis_label_text_color !== '{ink}'")
     light = colours()
     assert light[0] == light[1] != ink
     assert light[2] == light[3] != point

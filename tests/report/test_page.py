@@ -416,6 +416,33 @@ def test_genes_of_fewer_than_five_people_show_no_numbers_of_people(tmp_path):
     assert report.genes["reference_prediction"][row] is not None
 
 
+def test_what_a_lone_carrier_decides_is_not_told(tmp_path):
+    inputs = made_inputs(R)
+    n = len(R)
+    inputs.statistics["n_differing"] = "gene", np.full(n, 5)
+    for people, told in ((5, True), (4, False), (0, True)):
+        inputs.statistics["n_individuals"][3] = 100
+        inputs.statistics["n_differing"][3] = people
+        report = written(tmp_path, inputs)
+        row = report.genes["gene_name"].index("NAME3")
+        assert (report.genes["r"][row] is not None) is told
+        assert (report.genes["null_p"][row] is not None) is told
+
+
+def test_no_share_of_supported_drivers_tells_of_a_rare_one(tmp_path, monkeypatch):
+    tables = {}
+    monkeypatch.setattr(
+        page, "write_figure", lambda _, name, __, table: tables.update({name: table})
+    )
+    drivers = made_drivers([1, 2, 0, 3, 0])
+    drivers["minor_carriers"][4] = 4  # the second of gene 3
+    inputs = with_drivers(drivers)
+    inputs.statistics["n_individuals"][:] = 100
+    written(tmp_path, inputs)
+    assert set(tables["fig_2e"]["gene_id"]) == {"ENSG0000000", "ENSG0000001"}
+    assert tables["fig_2f"]["drivers"].sum() == 6
+
+
 def test_drivers_of_a_gene_of_fewer_than_five_people_are_in_no_figure(tmp_path, monkeypatch):
     tables = {}
     monkeypatch.setattr(
@@ -456,6 +483,7 @@ def made_drivers(n_drivers, names=None) -> xr.Dataset:
         "group": ("gene", (np.sign(np.nan_to_num(r)) * has).astype(int)),
         "n_drivers": ("gene", np.array(n_drivers)),
         "driver_gene": ("driver", ids[gene] if len(gene) else np.array([], "U1")),
+        "minor_carriers": ("driver", np.full(len(gene), 5)),
     }
     dataset = xr.Dataset(variables, attrs={"parameters": '{"min_r_linear": 0.2}'})
     DRIVERS.check(dataset, Path("x"))

@@ -273,6 +273,25 @@ def test_a_gene_does_not_depend_on_the_others(predicted, client, computed):
     )
 
 
+def test_who_came_after_the_cube_has_no_part_in_r_nor_in_its_null(
+    predicted, client, computed, monkeypatch
+):
+    def earlier(place, **options):
+        return open_cube(place, **options).isel(individual=slice(None, -4))
+
+    left = set(map(str, earlier(predicted.cube)["individual"].values))
+    monkeypatch.setattr(stage, "open_cube", earlier)
+    parameters = predicted.recipe.stage(Statistics)
+    found = gene_statistics(predicted, client, GENES, parameters)
+    without = dataclasses.replace(predicted)
+    join = predicted.join
+    people = tuple(person for person in join.individuals if person in left)
+    assert 5 < len(people) < len(join.individuals)
+    without.__dict__["join"] = dataclasses.replace(join, individuals=people)
+    xr.testing.assert_identical(found, gene_statistics(without, client, GENES, parameters))
+    assert (found["null_rms"] != computed["null_rms"]).any()
+
+
 def test_everybody_and_every_gene_in_the_cube(workspace_in, client, tmp_path, cohort, computed):
     """Predictions of people and genes without expression change no statistic."""
     predict = Predict(Readout("sum_log"), genes="all", individuals="all", block_size=9)

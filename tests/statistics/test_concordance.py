@@ -118,7 +118,9 @@ def test_drivers_are_those_of_their_modules(seed, rule, gaps):
     found = gene.compared(rule)
     parts = gene.ism, gene.dosage, gene.predicted, gene.positions
     forward, backward = forward_drivers(*parts, rule), backward_drivers(*parts, rule)
-    assert (found.r_linear, found.reason) == (forward.r_linear, forward.reason)
+    assert found.reason == forward.reason
+    plain = forward_drivers(*parts, DriverRule()).r_linear
+    assert found.r_linear == pytest.approx(plain, rel=1e-9)  # whatever the rule
     same = ("rank", "r_single", "p_single", "r_running", "increment", "loss", "is_driver",
             "is_main")  # fmt: skip
     renamed = {"backward_order": "order", "round_impact": "round_impact",

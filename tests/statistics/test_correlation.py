@@ -11,7 +11,13 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from zarrbench.errors import GeneTableError, SampleError
-from zarrbench.statistics.correlation import correlate, is_constant, pearson
+from zarrbench.statistics.correlation import (
+    correlate,
+    is_constant,
+    n_differing,
+    pearson,
+    people_who_differ,
+)
 
 OUTPUTS = {
     "r": "f",
@@ -245,6 +251,40 @@ def test_dask_arrays_stay_lazy_and_give_the_same(rng):
     assert {name: computed[name].dtype for name in OUTPUTS} == {
         name: eager[name].dtype for name in OUTPUTS
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], 0),
+        ([np.nan, np.inf], 0),
+        ([2.5] * 9, 0),
+        ([1.0] * 9 + [3.0], 1),
+        ([1.0] * 9 + [3.0, 3.0, np.nan], 2),
+        ([1.0, 1.0 + 1e-9, 1.0 - 1e-9, 1.0, 3.0], 1),  # float noise is nothing beside an effect
+        ([1.0, 1.0 + 1e-9, 1.0 - 1e-9], 2),
+        ([0.0, 1.0, 2.0, 3.0, 4.0], 4),
+    ],
+)
+def test_who_differs_from_the_median(values, expected):
+    assert n_differing(values) == expected
+    assert n_differing([values, values]).tolist() == [expected] * 2
+
+
+def test_only_people_with_both_values_differ(rng):
+    people = [f"P{i}" for i in range(8)]
+    values = np.ones((2, 8))
+    values[0, :3], values[1, 7] = 2.0, np.nan
+    predicted = xr.DataArray(values, dims=("gene", "individual"),
+                             coords={"gene": ["a", "b"], "individual": people})  # fmt: skip
+    observed = predicted.copy(data=rng.normal(size=(2, 8)))[:, ::-1]
+    observed[0, 7] = np.nan  # the first person
+    found = people_who_differ(predicted, observed)
+    assert found.dims == ("gene",)
+    assert found.values.tolist() == [2, 0]
+    lazy = people_who_differ(predicted.chunk(individual=3, gene=1), observed)
+    assert lazy.chunks is not None
+    xr.testing.assert_identical(lazy.compute(), found)
 
 
 def test_a_repeated_person_is_refused(rng):

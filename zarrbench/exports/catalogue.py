@@ -300,7 +300,7 @@ TABLES: Mapping[str, Table] = {
         "genotype_quality", "a genotype component", dims=("component",)
     ),
     "expression_genes": OfStore(
-        "expression", "a gene", dims=("gene",), hidden=(few_people.GENES,)
+        "expression", "a gene", dims=("gene",), hidden=(few_people.GENES, few_people.SAMPLES)
     ),
     "predictions": OfStore(
         "predict",

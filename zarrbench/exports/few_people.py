@@ -16,12 +16,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from zarrbench.exports.rows import Rows
-from zarrbench.figures.disclosure import MINIMUM_PEOPLE
+from zarrbench.figures.disclosure import MINIMUM_PEOPLE, genes_of_many
+from zarrbench.layouts import GENE_STATISTICS
 from zarrbench.remote import reading
 from zarrbench.stages.workspace import Workspace
+from zarrbench.storage import exists, open_dataset
 
 FEW_CARRIERS = f"fewer than {MINIMUM_PEOPLE} people carry the rarer allele"
-FEW_PEOPLE = f"fewer than {MINIMUM_PEOPLE} people have expression of the gene"
+FEW_PEOPLE = f"fewer than {MINIMUM_PEOPLE} people decide it"
+FEW_SAMPLES = f"fewer than {MINIMUM_PEOPLE} samples beside those compared take part"
 # Shares are divided and multiplied by the people called: whole numbers but for the last digits
 _DIGITS = 6
 
@@ -84,14 +87,16 @@ def by_count(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -> ND
 def by_frequency(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -> NDArray[np.bool_]:
     """Mark variants by their frequencies among the people called, and where nobody is called.
 
-    With f of the alleles and c of the people, 1 - 2 f + c of the people carry the other allele,
-    since whoever has no copy of it counts twice in f and once in c. Of a gene with expression of
-    fewer people (`n`), those without it may be carriers: they are taken off. Dosages that were
-    imputed count as carriers of an allele where they may have a part of a copy.
+    With f of the alleles and c of the people, 2 f - c of the people have two copies, since they
+    count twice in f and once in c, and 2 (c - f) one. Who has not the commonest genotype counts: of
+    an allele that is rare, these are its carriers. Of a gene with expression of fewer people (`n`),
+    those without it may be among them: they are taken off. Dosages that were imputed count as
+    carriers where they may have a part of a copy.
     """
     called, share = block["n_called"], block["carrier_frequency"]
-    other = 1 - 2 * block["effect_allele_frequency"] + share
-    carriers = called * np.minimum(share, other)
+    twice = 2 * block["effect_allele_frequency"]
+    commonest = np.maximum(np.maximum(1 - share, 2 * share - twice), twice - share)
+    carriers = called * (1 - commonest)
     if "n" in block:
         carriers = carriers - (called - block["n"])
     return ~np.asarray(carriers.round(_DIGITS) >= MINIMUM_PEOPLE)
@@ -144,9 +149,27 @@ def _rare_drivers(workspace: Workspace) -> pd.MultiIndex:
 def of_few_people(
     workspace: Workspace, found: xr.Dataset, block: pd.DataFrame
 ) -> NDArray[np.bool_]:
-    """Mark genes of whose expression the study has fewer people, or none."""
+    """Mark genes that fewer people decide (`figures.disclosure.genes_of_many`), or nobody.
+
+    Also rows that count their people themselves, as those that PrediXcan was compared on.
+    """
     people = workspace.people_of_genes
-    return np.asarray(~block["gene_id"].isin(people.index[people >= MINIMUM_PEOPLE]))
+    many = set(people.index[people >= MINIMUM_PEOPLE])
+    if exists(workspace.statistics):
+        known = genes_of_many(open_dataset(workspace.statistics, GENE_STATISTICS))
+        many -= set(known["gene"].values[~known.values].tolist())
+    few = ~block["gene_id"].isin(many)
+    if "n_individuals" in block:
+        few |= block["n_individuals"] < MINIMUM_PEOPLE
+    return np.asarray(few)
+
+
+def of_few_samples(
+    workspace: Workspace, found: xr.Dataset, block: pd.DataFrame
+) -> NDArray[np.bool_]:
+    """Mark every gene if fewer samples are of nobody joined: means of both give back theirs."""
+    others = workspace.expression.sizes["sample"] - len(workspace.join.individuals)
+    return np.full(len(block), 0 < others < MINIMUM_PEOPLE)
 
 
 _FREQUENCIES = ("effect_allele_frequency", "minor_allele_frequency", "carrier_frequency")
@@ -165,6 +188,7 @@ GENES = Hidden(
     of_few_people,
     FEW_PEOPLE,
 )  # fmt: skip
+SAMPLES = Hidden(("mean_log2cpm",), of_few_samples, FEW_SAMPLES)
 CONCORDANCE = Hidden(
     (
         *_FREQUENCIES, "carriers", "minor_carriers", "slope", "se", "p_slope", "r_slope",

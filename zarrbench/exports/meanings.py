@@ -25,7 +25,7 @@ CONCORDANCE_COLUMNS = {
     **_GENE,
     **{name: ATTRIBUTIONS.variables[name].meaning for name in _SNV},
     "carriers": "people predicted who carry the effect allele",
-    "minor_carriers": "of the people with expression, those who carry the rarer of both alleles; "
+    "minor_carriers": "of the people with expression, those without the commonest genotype; "
     "where they are fewer than 5, slopes tell of these people",
     "slope": "units of expression per copy of the effect allele; NaN if monomorphic",
     "se": "standard error of the slope",
@@ -38,7 +38,7 @@ CONCORDANCE_COLUMNS = {
     "r_running": "correlation of the sum of all contributions down to this rank",
     "increment": "what the SNV adds at its rank to r_running, as a share of that of all SNVs",
     "loss": "share of the correlation of all SNVs that is lost without this one",
-    "is_driver": "forward driver: increment, r_single and p_single pass",
+    "is_driver": "forward driver, by the rule of the pipeline",
     "is_main": "largest increment of the drivers of its gene",
     "backward_order": "round, from 0, in which backward search removed the SNV; -1 if not",
     "round_impact": "share of the correlation that its removal cost in that round",
@@ -51,7 +51,7 @@ CLUSTER_COLUMNS = {
     "base": "which allele of the driver the clustered sequences have",
     "cluster": "0 is the largest",
     "size": "drivers of the cluster",
-    "unsupported": "of them, those whose slope has not the sign of their attribution",
+    "unsupported": "of them, those whose slope has the other sign than their attribution",
     "p_more": "one-sided p (Fisher) that so many are unsupported by chance",
     "p_fewer": "one-sided p (Fisher) that so few are unsupported by chance",
     "q_more": "p_more adjusted for the number of clusters (Benjamini-Hochberg)",

@@ -44,7 +44,8 @@ _WITH_PEOPLE = (
 _WITHOUT_PEOPLE = (
     "no table is of single people; where fewer than 5 people carry the rarer allele, or have "
     "expression of the gene, what was measured is missing ('hidden' counts these rows); "
-    "--individuals writes all"
+    "--individuals writes all. Numbers have all digits, so that differences of rows may tell of "
+    "single people, as in any table of eQTLs: share it under the same terms"
 )
 
 

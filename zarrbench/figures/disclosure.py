@@ -1,13 +1,45 @@
 """What may be said of people: nothing about fewer than five, wherever a figure counts them."""
 
+from typing import Any
+
 import numpy as np
+import xarray as xr
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
+
+from zarrbench.statistics.correlation import n_differing
 
 MINIMUM_PEOPLE = 5  # a report says nothing about fewer people than this
 _GRIDS = (20, 16, 14, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # cells along an axis, finest first
 _DIGITS = 3  # of numbers of people: a plot shows no more
 _SHOWN = 0.75  # a grid is coarse enough when it shows this share of the people
+
+
+def genes_of_many(statistics: xr.Dataset) -> xr.DataArray:
+    """Mark the genes whose numbers rest on `MINIMUM_PEOPLE` people or more, (gene,).
+
+    That is, neither fewer have expression nor do fewer differ from all others in their predictions:
+    with mean and SD, an r that one carrier decides gives the expression of that carrier.
+
+    Parameters
+    ----------
+    statistics : xr.Dataset
+        Of `zarrbench.layouts.GENE_STATISTICS`.
+    """
+    people = statistics["n_individuals"].reset_coords(drop=True)
+    differing = statistics.get("n_differing", people).reset_coords(drop=True)
+    return (people >= MINIMUM_PEOPLE) & ~_few(differing, people)
+
+
+def few_decide(predicted: np.ndarray) -> bool:
+    """Whether predictions of a gene are of fewer than `MINIMUM_PEOPLE`, or differ by so few."""
+    differing = int(n_differing(predicted))
+    return len(predicted) < MINIMUM_PEOPLE or bool(_few(differing, len(predicted)))
+
+
+def _few(differing: Any, people: Any) -> Any:
+    # Of a handful of people without a majority nobody stands out; of people all alike neither.
+    return (differing > 0) & (differing < MINIMUM_PEOPLE) & (2 * differing < people)
 
 
 def people_in_bins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

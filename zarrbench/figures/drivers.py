@@ -15,12 +15,15 @@ from zarrbench.figures.variants import by_carriers, disclosed, ring
 from zarrbench.statistics.support import DISTANCE_EDGES, MOST_DRIVERS
 from zarrbench.tables import plain_column
 
+RARE = 0.01  # share of people who carry an SNV; Fig. 2d shows those of a greater one
 # Points of the three classes of genes or drivers: label, colour, sign
 _GROUPS = (("r > 0", RIGHT, 1), ("r < 0", WRONG, -1))
 
 
 def support_against_r(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
     """Draw the share of supported drivers against r, one point a compared gene (Fig. 2e).
+
+    Genes whose share is not known are left out.
 
     Parameters
     ----------
@@ -33,7 +36,8 @@ def support_against_r(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
         Compared genes: `gene_id`, `gene_name`, `r`, `fraction_supported`, `group` (1 or -1).
     """
     table = _genes(drivers)
-    table = table[table["group"] != 0].reset_index(drop=True)
+    told = (table["group"] != 0) & table["fraction_supported"].notna()
+    table = table[told].reset_index(drop=True)
     labelled(ax, "r across people", "share of drivers supported")
     if table.empty:
         say(ax, "no examined gene has drivers that can be compared")
@@ -55,9 +59,9 @@ def support_against_r(drivers: xr.Dataset, ax: Axes) -> pd.DataFrame:
 def slope_against_attribution(variants: pd.DataFrame, ax: Axes) -> pd.DataFrame:
     """Draw eQTL slope against attribution, one point an SNV of a gene, drivers ringed (Fig. 2d).
 
-    The denser, the more people carry it; rings grow with the driver's increment. SNVs of few
-    carriers (`zarrbench.figures.variants.disclosed`), and those whose slope is undefined, are not
-    drawn.
+    The denser, the more people carry it; rings grow with the driver's increment. SNVs that a
+    hundredth of the people or fewer carry, as in the study, those of few carriers
+    (`zarrbench.figures.variants.disclosed`), and those whose slope is undefined, are not drawn.
 
     Parameters
     ----------
@@ -71,7 +75,9 @@ def slope_against_attribution(variants: pd.DataFrame, ax: Axes) -> pd.DataFrame:
         `is_driver`, `increment`; how many are not in ``attrs["left_out"]``.
     """
     names = ["effect_allele", "ism", "slope", "carrier_frequency", "is_driver", "increment"]
-    table = disclosed(variants, ["slope", "ism"], names)
+    common = variants["carrier_frequency"] > RARE
+    table = disclosed(variants[common], ["slope", "ism"], names)
+    table.attrs["left_out"] += int((~common).sum())
     labelled(ax, "change of the prediction by the effect allele", "slope of expression")
     if table.empty:
         say(ax, "no SNV with a slope and enough carriers")

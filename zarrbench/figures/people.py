@@ -44,9 +44,10 @@ def predicted_against_observed(
     marks = pd.DataFrame({"mark": "person", "observed": x, "predicted": y, "people": 1})
     if individual_points:
         ax.scatter(x, y, 12, accent, alpha=0.6, linewidths=0)
-    elif len(x) < disclosure.MINIMUM_PEOPLE:
-        say(ax, f"fewer than {disclosure.MINIMUM_PEOPLE} people:\nnot drawn")
-        marks = marks[:0]
+    elif disclosure.few_decide(y):
+        say(ax, f"fewer than {disclosure.MINIMUM_PEOPLE} people decide it:\nnot drawn")
+        marks, r = marks[:0], float("nan")
+        ax.set_title(f"{len(x):,} people", fontsize=9)
     else:
         counts, *edges = disclosure.people_in_cells(x, y)
         centres = [(along[1:] + along[:-1]) / 2 for along in edges]

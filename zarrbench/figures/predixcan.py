@@ -27,8 +27,8 @@ def network_against_predixcan(
 ) -> pd.DataFrame:
     """Draw r of the network against r of PrediXcan (Fig. 2c), or |r| of the network (S4).
 
-    Dark points are significant. Red lines stand at 0.2, for signed r also at -0.2, a cross at the
-    two means. The line where both are the same is drawn for |r|.
+    Dark points are significant (in the study: q <= 0.05). Red lines stand at 0.2, for signed r also
+    at -0.2, a cross at the two means. The line where both are the same is drawn for |r|.
 
     Parameters
     ----------

@@ -122,8 +122,9 @@ def of_drivers(inputs: ReportInputs) -> list[FigureRecipe]:
         FigureRecipe(
             "fig_2e",
             "Share of supported drivers against r, one point a gene",
-            "Each point is an examined gene with drivers. A driver is supported if expression "
-            "rises with the allele that raises the prediction. Dotted: means of the groups.",
+            "Each point is an examined gene with drivers, whose prediction follows the linear sum "
+            "of its SNVs. A driver is supported if expression rises with the allele that raises "
+            "the prediction. Dotted: means of the groups.",
             lambda inputs, ax: drivers.support_against_r(_drivers(inputs), ax),
             needs,
             "Fig. 2e",
@@ -245,7 +246,8 @@ def of_choices(inputs: ReportInputs) -> list[FigureRecipe]:
             FigureRecipe(
                 name,
                 f"{'|r|' if absolute else 'r'} of the network against r of PrediXcan",
-                "Dark points are significant. Red lines stand at 0.2, the cross at the means.",
+                f"Dark points: q of the network of {inputs.statistics.attrs['alpha']} or less. Red "
+                f"lines stand at 0.2, the cross at the means.",
                 _predixcan(absolute),
                 ("predixcan",),
                 study,
@@ -270,10 +272,9 @@ def of_choices(inputs: ReportInputs) -> list[FigureRecipe]:
 
 def _predixcan(absolute: bool) -> Callable[[ReportInputs, Axes], pd.DataFrame]:
     def draw(inputs: ReportInputs, ax: Axes) -> pd.DataFrame:
-        statistics = inputs.statistics
-        significant = statistics["significant"].sel(statistic=statistics.attrs["statistic"])
+        q = inputs.statistics["null_q"].sel(statistic=inputs.statistics.attrs["statistic"])
         return predixcan.network_against_predixcan(
-            inputs.stages["predixcan"], significant, ax, absolute
+            inputs.stages["predixcan"], q <= inputs.statistics.attrs["alpha"], ax, absolute
         )
 
     return draw

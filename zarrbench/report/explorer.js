@@ -364,7 +364,7 @@
       ? `Each cell holds ${facts.minimum_people} people or more; ${few(people.suppressed)} of ${number(people.people)} people are in ` +
         `sparser ones, which are not drawn. Points: means of ${counted(means.people.length, "group")} of ${facts.minimum_people} people or more, by observed expression.`
       : people.observed ? `Each point is one of ${number(people.people)} people.`
-      : `Fewer than ${facts.minimum_people} people: not drawn.`;
+      : `Fewer than ${facts.minimum_people} people decide it: not drawn.`;
   }
 
   function fillNull(counts) {

@@ -44,7 +44,7 @@ def of_gene(inputs: ReportInputs, gene: str) -> list[FigureRecipe]:
             "Slope of expression against attribution, one point an SNV",
             lambda table: (
                 f"What each SNV does in the network, and in people. Rings grow with what a driver "
-                f"adds. {_left_out(table)}"
+                f"adds. {_left_out(table, f'{drivers.RARE:.0%} or fewer carry it, ')}"
             ),
             lambda inputs, gene, ax: drivers.slope_against_attribution(_variants(inputs, gene), ax),
             ("drivers",),
@@ -106,7 +106,8 @@ def _scan(around: Literal["driver", "tss"], zoom: int | None = None) -> FigureRe
     return FigureRecipe(
         f"fig_s3_{around}",
         f"Letters of what the network reads around {which}",
-        f"Letters: minus the mean change by other bases around {which}. Stems: SNVs of people.",
+        f"Letters: minus the mean change by the four bases around {which}, over the largest change "
+        f"around the TSS. Stems: SNVs of people.",
         lambda inputs, gene, ax: motifs.scan_logo(
             inputs.stages["motifs"], gene, _variants(inputs, gene), ax, around=around, zoom=zoom
         ),
@@ -115,13 +116,13 @@ def _scan(around: Literal["driver", "tss"], zoom: int | None = None) -> FigureRe
     )
 
 
-def _left_out(table: pd.DataFrame) -> str:
+def _left_out(table: pd.DataFrame, also: str = "") -> str:
     number = table.attrs["left_out"]
     if not number:
         return ""
     return (
         f"{number:,} SNVs are not drawn: fewer than {MINIMUM_PEOPLE} people carry the rarer "
-        f"allele, or a number is undefined."
+        f"allele, {also}or a number is undefined."
     )
 
 

@@ -1,6 +1,6 @@
 """What a page shows of one gene, as plain numbers and text: its people, its null and its SNVs.
 
-Nothing is told of fewer than `MINIMUM_PEOPLE` people (METHODS section 24): people are counted in
+Nothing is told of fewer than `MINIMUM_PEOPLE` people (`figures.disclosure`): people are counted in
 cells, and SNVs whose rarer allele fewer of them carry are left out.
 """
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zarrbench.figures.disclosure import (
     MINIMUM_PEOPLE,
+    few_decide,
     groups_of_people,
     people_in_cells,
     to_digits_of_span,
@@ -107,7 +108,7 @@ def people_view(
     As `zarrbench.figures.people.predicted_against_observed` draws it: `people`, their number, and
 
     - `observed` and `predicted`, one value a person, if `individual_points`, else
-    - nothing, if there are fewer than `MINIMUM_PEOPLE`, else
+    - nothing, if fewer than `MINIMUM_PEOPLE` decide the predictions, else
     - `observed_edges`, `predicted_edges` and `counts`, rows along `observed`, 0 where fewer than
       `MINIMUM_PEOPLE` people are in the cell, `suppressed`, how many those are (None for 1 to
       `MINIMUM_PEOPLE` - 1); and `means`, with `observed`, `predicted` and `people` of groups by
@@ -121,7 +122,7 @@ def people_view(
         order = np.lexsort([y, x])
         points = {"observed": x[order], "predicted": y[order]}
         return view | {name: _spanned(values, values) for name, values in points.items()}
-    if len(x) < MINIMUM_PEOPLE:
+    if few_decide(y):
         return view
     counts, x_edges, y_edges = people_in_cells(x, y)
     groups = groups_of_people(x)

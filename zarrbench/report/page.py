@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from zarrbench import storage, tables
-from zarrbench.figures.disclosure import MINIMUM_PEOPLE
+from zarrbench.figures.disclosure import MINIMUM_PEOPLE, genes_of_many
 from zarrbench.figures.files import write_figure
 from zarrbench.genotypes import policies
 from zarrbench.remote import Place
@@ -91,12 +91,12 @@ def _size(drawn: Drawings, genes: pd.DataFrame) -> int:
 
 
 def _without_few_people(inputs: ReportInputs) -> ReportInputs:
-    """Blank what is computed from the people of a gene where they are fewer than five.
+    """Blank what is computed from the people of a gene where fewer than five decide it.
 
     The mean of one person is that person's value, and two means give back two.
     """
     statistics = inputs.statistics.compute()
-    enough = statistics["n_individuals"] >= MINIMUM_PEOPLE
+    enough = genes_of_many(statistics)
     blanked = _blanked(statistics, enough)
     stages = {name: _blanked(found, enough) for name, found in inputs.stages.items()}
     if "drivers" in stages:
@@ -122,10 +122,19 @@ def _blanked(found: xr.Dataset, enough: xr.DataArray) -> xr.Dataset:
 
 
 def _without_drivers(drivers: xr.Dataset, enough: xr.DataArray) -> xr.Dataset:
-    """Return the dataset without genes of few people, whose drivers follow from those people."""
+    """Return the dataset without genes of few people, whose drivers follow from those people.
+
+    Nor is there a share of supported drivers where few carry one of them: it tells its support.
+    """
     known = enough["gene"].values[enough.values]
     of_gene, of_driver = (drivers[name].isin(known).values for name in ("gene", "driver_gene"))
-    return drivers.isel(gene=of_gene, driver=of_driver)
+    kept = drivers.isel(gene=of_gene, driver=of_driver)
+    if "minor_carriers" in kept:
+        rare = kept["driver_gene"].values[kept["minor_carriers"].values < MINIMUM_PEOPLE]
+        told = ~kept["gene"].isin(rare)
+        for name in ("fraction_supported", "fraction_unsupported"):
+            kept[name] = kept[name].where(told)
+    return kept
 
 
 def _headline(r: pd.Series) -> dict[str, Any]:

@@ -85,11 +85,11 @@ def _weighted(weighted: xr.Dataset) -> Iterator[str]:
 def _drivers(drivers: xr.Dataset) -> Iterator[str]:
     group, share = drivers["group"].values, drivers["fraction_supported"].values
     for sign, which in ((1, "above"), (-1, "below")):
-        here = group == sign
+        here = (group == sign) & np.isfinite(share)
         if here.any():
             yield (
                 f"In the {_genes(here.sum())} compared whose r is clearly {which} 0, expression "
-                f"supports {100 * np.nanmean(share[here]):.0f} % of the drivers on average."
+                f"supports {100 * np.mean(share[here]):.0f} % of the drivers on average."
             )
 
 

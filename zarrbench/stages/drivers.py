@@ -240,7 +240,7 @@ def _genes_and_drivers(
             name: drivers[name]
             for name in (
                 "other_allele", "effect_allele", "distance", "ism", "slope", "increment", "is_main",
-                "support",
+                "support", "minor_carriers",
             )
         },
     }  # fmt: skip
@@ -289,8 +289,14 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
         "examined": int(examined.sum()),
         "examined_with_driver": counted.n_with_driver,
         "drivers": found.sizes["driver"],
-        "share_with_one_driver": _rounded(counted.one_of_with_driver),
-        "share_with_few_drivers": _rounded(counted.few_of_with_driver),
+        "share_with_one_driver": {
+            "of_genes_with_driver": _rounded(counted.one_of_with_driver),
+            "of_examined_genes": _rounded(counted.one_of_examined),
+        },
+        "share_with_one_to_five_drivers": {
+            "of_genes_with_driver": _rounded(counted.few_of_with_driver),
+            "of_examined_genes": _rounded(counted.few_of_examined),
+        },
         "median_r_linear": _rounded(_median(found["r_linear"].values)),
         "median_r_ism_gradient": _rounded(_median(found["r_ism_gradient"].values)),
     }

@@ -141,11 +141,8 @@ def _gene_drivers(job: DriversJob, item: GeneItem) -> GeneResult:
     )
     carriers = np.count_nonzero(dosage > 0, axis=1)
     measured = dosage[:, np.isfinite(item.observed)]
-    with_effect, with_other = (
-        np.count_nonzero(carry, axis=1)
-        for carry in (measured > 0, (measured >= 0) & (measured < 2))
-    )
-    minor = np.minimum(with_effect, with_other)
+    of_genotype = np.stack([np.count_nonzero(measured == copies, axis=1) for copies in range(3)])
+    minor = of_genotype.sum(axis=0) - of_genotype.max(axis=0)
     return GeneResult(
         item.gene,
         table.assign(carriers=carriers, minor_carriers=minor, **found.variants),
@@ -162,7 +159,7 @@ def read_concordance(path: Place | str, gene: str | None = None) -> pd.DataFrame
 
     One row a gene and SNV: place and alleles; frequencies among everybody sequenced; `carriers` of
     the effect allele among the people predicted; `minor_carriers`, how many of those with
-    expression carry the rarer of both alleles (where they are few, a slope tells of them); `ism`
+    expression have not the commonest genotype (where they are few, a slope tells of them); `ism`
     and `gradient`; the regression of expression on the dosage (`slope` per effect allele, `se`,
     `p_slope`, `r_slope`, `n`); what makes it a driver; and `support` (1, -1 or 0).
 

@@ -133,7 +133,7 @@ def summary(found: xr.Dataset) -> dict[str, Any]:
         "variants_with_maf_from_5_percent": int((found["minor_allele_frequency"] >= 0.05).sum()),
         "variants_far_from_hardy_weinberg": int((found["hwe_p"] < _FAR).sum()),
         "largest_share_of_people_without_a_call": _rounded(found["variant_missing"].max()),
-        "largest_share_of_variants_without_a_call": _rounded(found["individual_missing"].max()),
+        "mean_share_of_variants_without_a_call": _rounded(found["individual_missing"].mean()),
         "common_variants_not_linked": int(found["in_components"].sum()),
         "related_pairs": int(found.attrs["n_related_pairs"]),
         "kinship_scatter_of_strangers": _rounded(found.attrs["kinship_scatter"]),

@@ -45,7 +45,7 @@ from zarrbench.provenance import fingerprint, plain
 from zarrbench.recipes import parse
 from zarrbench.remote import Place
 from zarrbench.stages.workspace import Workspace
-from zarrbench.statistics.correlation import correlate
+from zarrbench.statistics.correlation import correlate, people_who_differ
 from zarrbench.statistics.multiple_testing import adjust, benjamini_hochberg, significant
 from zarrbench.statistics.null import (
     effective_variants,
@@ -88,7 +88,7 @@ class GeneNull:
 
 @dataclass(frozen=True)
 class NullResult:
-    """What the genotypes of one gene give: its null, and counts over all individuals."""
+    """What the genotypes of one gene give: its null, and counts over people with expression."""
 
     gene: str
     correlations: NDArray[np.float64]
@@ -196,7 +196,9 @@ def gene_statistics(
     cube = open_cube(workspace.cube, incomplete="nan").sel(gene=list(names))
     cube = selected_track(cube, parameters)
     expression = observed(workspace.expression, workspace.join).reset_coords(drop=True)
-    measured = expression.reindex(gene=list(names)).load()
+    # Who came to the expression after the cube was made has no part in r, nor in its null.
+    predicted_too = expression["individual"].isin(cube["individual"].values)
+    measured = expression.isel(individual=predicted_too.values).reindex(gene=list(names)).load()
     predicted = combine_haplotypes(cube["prediction"], parameters.haplotypes)
     described = correlate(predicted, measured).load()
     nulls = _nulls(workspace, client, cube, measured, parameters.null_test)
@@ -219,6 +221,7 @@ def gene_statistics(
     statistics = statistics.assign(
         {
             "reference_prediction": cube["reference_prediction"].astype(np.float64).load(),
+            "n_differing": people_who_differ(predicted, measured).load(),
             "null_effective_variants": ("gene", np.array([n.effective_variants for n in nulls])),
             "null_n_variants": ("gene", np.array([n.n_null_variants for n in nulls])),
             "n_variants": ("gene", np.array([n.n_variants for n in nulls])),

@@ -96,6 +96,8 @@ def concordance(
     forward = forward_drivers(ism, dosage, predicted, positions, rule)
     backward = backward_drivers(ism, dosage, predicted, positions, rule)
     regressed = slopes(dosage, observed)
+    # Without the options of the rule, which concern drivers alone
+    r_linear = float(pearson(linear_sum(ism, dosage), predicted).r)
     by_gradient = r_both = np.nan
     if gradient is not None:
         by_gradient = float(pearson(linear_sum(gradient, dosage), predicted).r)
@@ -121,4 +123,4 @@ def concordance(
         "is_backward_main": backward.is_main,
         "support": sign_support(ism, regressed.slope),
     }
-    return Concordance(found, forward.r_linear, by_gradient, r_both, forward.reason)
+    return Concordance(found, r_linear, by_gradient, r_both, forward.reason)

@@ -103,6 +103,40 @@ def correlate(
     return apply_along(dim, _paired_statistics, _OUTPUTS, x, y)
 
 
+def people_who_differ(
+    predicted: xr.DataArray, observed: xr.DataArray, dim: str = "individual"
+) -> xr.DataArray:
+    """Return how many of the people with both values are predicted otherwise: r rests on these.
+
+    `n_differing` of their predictions; joined as by `correlate`.
+    """
+    x, y = joined_on_labels(predicted, observed.reset_coords(drop=True), dim)
+    known = x.where(np.isfinite(y))
+    return xr.apply_ufunc(
+        n_differing,
+        known.chunk({dim: -1}) if known.chunks else known,
+        input_core_dims=[[dim]],
+        dask="parallelized",
+        output_dtypes=[np.int64],
+    )
+
+
+def n_differing(values: ArrayLike) -> NDArray[np.int64]:
+    """Return how many values of the last axis differ from its median; 0 if none does.
+
+    By more than a hundredth of the largest difference, so that float noise and what is next to
+    nothing beside a large effect do not count. Values that are not finite take no part.
+    """
+    x = np.asarray(values, np.float64)
+    found = np.zeros(x.shape[:-1], np.int64)
+    for row in np.ndindex(found.shape):
+        known = x[row][np.isfinite(x[row])]
+        if known.size:
+            away = np.abs(known - np.median(known))
+            found[row] = np.count_nonzero(away > 0.01 * away.max())
+    return found
+
+
 def apply_along(
     dim: str,
     kernel: Callable[..., tuple[NDArray, ...]],

@@ -76,7 +76,7 @@ class Enrichment:
     Parameters
     ----------
     size, unsupported
-        Members, and those of them whose sign is not supported.
+        Members, and those of them whose slope has the other sign.
     p_more, p_fewer
         That so many, or so few, of them are unsupported by chance.
     q_more, q_fewer
@@ -291,10 +291,10 @@ def enrichment(labels: ArrayLike, unsupported: ArrayLike) -> Enrichment:
     Parameters
     ----------
     labels
-        Shape (driver,), clusters numbered from 0; drivers whose sign is not known are left out by
-        whoever calls.
+        Shape (driver,), clusters numbered from 0.
     unsupported
-        bool, shape (driver,).
+        bool, shape (driver,): whose slope has the other sign. Neutral drivers count among the
+        others, unless whoever calls leaves them out.
 
     Raises
     ------
