@@ -273,12 +273,12 @@ def _draw_gene(ax: Axes, table: pd.DataFrame) -> None:
     main = snvs["is_main"].astype(bool)
     drivers = snvs["is_driver"].astype(bool) & ~main
     for label, marker, colour, here in (
-        ("other drivers", "o", CUT, drivers),
+        (f"other drivers ({drivers.sum():,})", "o", CUT, drivers),
         ("main driver", "D", _MAGENTA, main),
     ):
         above.scatter(snvs["start"][here], snvs["value"][here], 60, facecolors="none",
                       marker=marker, edgecolors=colour, linewidths=1.6, zorder=4,
-                      label=f"{label} ({here.sum():,})")  # fmt: skip
+                      label=label)  # fmt: skip
     centres = (windows["start"] + windows["end"]) / 2
     below.plot(centres, windows["value"], color=RIGHT, linewidth=1, label="mean")
     below.plot(centres, windows["highest"], color="black", linewidth=1, label="sd")
