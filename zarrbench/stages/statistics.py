@@ -200,7 +200,9 @@ def gene_statistics(
     predicted_too = expression["individual"].isin(cube["individual"].values)
     measured = expression.isel(individual=predicted_too.values).reindex(gene=list(names)).load()
     predicted = combine_haplotypes(cube["prediction"], parameters.haplotypes)
-    described = correlate(predicted, measured).load()
+    described = correlate(predicted, measured)
+    # Loaded together, so that the cube is read once
+    described = described.assign(n_differing=people_who_differ(predicted, measured)).load()
     nulls = _nulls(workspace, client, cube, measured, parameters.null_test)
     correlations = xr.DataArray(
         np.stack([null.correlations for null in nulls]),
@@ -221,7 +223,6 @@ def gene_statistics(
     statistics = statistics.assign(
         {
             "reference_prediction": cube["reference_prediction"].astype(np.float64).load(),
-            "n_differing": people_who_differ(predicted, measured).load(),
             "null_effective_variants": ("gene", np.array([n.effective_variants for n in nulls])),
             "null_n_variants": ("gene", np.array([n.n_null_variants for n in nulls])),
             "n_variants": ("gene", np.array([n.n_variants for n in nulls])),

@@ -111,14 +111,8 @@ def people_who_differ(
     `n_differing` of their predictions; joined as by `correlate`.
     """
     x, y = joined_on_labels(predicted, observed.reset_coords(drop=True), dim)
-    known = x.where(np.isfinite(y))
-    return xr.apply_ufunc(
-        n_differing,
-        known.chunk({dim: -1}) if known.chunks else known,
-        input_core_dims=[[dim]],
-        dask="parallelized",
-        output_dtypes=[np.int64],
-    )
+    outputs = {"n_differing": np.int64}
+    return apply_along(dim, n_differing, outputs, x.where(np.isfinite(y)))["n_differing"]
 
 
 def n_differing(values: ArrayLike) -> NDArray[np.int64]:
@@ -139,14 +133,15 @@ def n_differing(values: ArrayLike) -> NDArray[np.int64]:
 
 def apply_along(
     dim: str,
-    kernel: Callable[..., tuple[NDArray, ...]],
+    kernel: Callable[..., NDArray | tuple[NDArray, ...]],
     outputs: Mapping[str, DTypeLike],
     *arrays: xr.DataArray,
 ) -> xr.Dataset:
     """Return what a kernel makes of labelled arrays along `dim`, lazily where they are Dask-backed.
 
-    The kernel takes arrays whose last axis is `dim`, and returns one without it for each of
-    `outputs`, which names them with their dtypes. The arrays hold the same labels in one order.
+    The kernel takes arrays whose last axis is `dim`, and returns one without it, or a tuple with
+    one for each of `outputs`, which names them with their dtypes. The arrays hold the same labels
+    in one order.
     """
     found = xr.apply_ufunc(
         kernel,
@@ -158,7 +153,8 @@ def apply_along(
         join="exact",
         keep_attrs=False,
     )
-    return xr.Dataset(dict(zip(outputs, found, strict=True)))
+    arrays_found = found if isinstance(found, tuple) else (found,)
+    return xr.Dataset(dict(zip(outputs, arrays_found, strict=True)))
 
 
 def joined_on_labels(
