@@ -40,12 +40,12 @@ def test_carriers_are_those_of_the_calls(calls, without):
     calls = np.array(calls)
     counted = without_the_commonest(calls)
     block = table(calls[None])
-    assert by_frequency(None, NOTHING, block).tolist() == [counted < 5]
+    assert by_frequency(None, NOTHING)(block).tolist() == [counted < 5]
     without = without % (1 + len(calls))
     left = calls[without:]
     of_gene = without_the_commonest(left)
     block["n"] = (left >= 0).sum()
-    assert by_frequency(None, NOTHING, block)[0] or of_gene >= 5
+    assert by_frequency(None, NOTHING)(block)[0] or of_gene >= 5
 
 
 def test_missing_rows_are_counted_and_told():
@@ -57,7 +57,7 @@ def test_missing_rows_are_counted_and_told():
             pa.field("x", pa.float64(), metadata={"description": "x"}),
         ]
     )
-    hidden = Hidden(("n", "x", "absent"), lambda *given: given[2]["kept"].to_numpy() < 3)
+    hidden = Hidden(("n", "x", "absent"), lambda *_: lambda block: block["kept"].to_numpy() < 3)
     rows, counts = hidden.applied(Rows(schema, iter([block, block.head(0)])), None, NOTHING)
     blocks = list(rows.blocks)
     assert counts == [2, 0]
@@ -84,17 +84,17 @@ def workspace(finished, tmp_path):
 
 def test_a_lone_homozygote_among_heterozygotes_is_hidden():
     calls = np.array([[1] * 60 + [0], [1] * 30 + [0] * 31])
-    assert by_frequency(None, NOTHING, table(calls)).tolist() == [True, False]
+    assert by_frequency(None, NOTHING)(table(calls)).tolist() == [True, False]
 
 
 def test_genes_by_who_decides_them_and_by_who_is_compared(finished, tmp_path):
     workspace = dataclasses.replace(finished, folder=tmp_path)
     workspace.__dict__["people_of_genes"] = pd.Series({"a": 50, "b": 4, "c": 50})
     genes = pd.DataFrame({"gene_id": ["a", "b", "c", "unknown"]})
-    few = few_people.GENES.rows
-    assert few(workspace, NOTHING, genes).tolist() == [False, True, False, True]
+    few = few_people.GENES.rule(workspace, NOTHING)
+    assert few(genes).tolist() == [False, True, False, True]
     compared = genes.assign(n_individuals=[4, 9, 5, 9])
-    assert few(workspace, NOTHING, compared).tolist() == [True, True, False, True]
+    assert few(compared).tolist() == [True, True, False, True]
 
 
 @pytest.mark.parametrize(("others", "hidden"), [(0, False), (1, True), (4, True), (5, False)])
@@ -105,12 +105,12 @@ def test_a_mean_of_all_samples_does_not_give_back_those_left_out(finished, other
         finished.join, individuals=tuple(map(str, range(samples - others)))
     )
     block = pd.DataFrame({"gene_id": ["a", "b"]})
-    assert few_people.SAMPLES.rows(workspace, NOTHING, block).tolist() == [hidden] * 2
+    assert few_people.SAMPLES.rule(workspace, NOTHING)(block).tolist() == [hidden] * 2
 
 
 def test_support_of_rare_drivers(workspace):
     def few(hidden: Hidden, block: pd.DataFrame, found: xr.Dataset = NOTHING) -> list[bool]:
-        return hidden.rows(workspace, found, block).tolist()
+        return hidden.rule(workspace, found)(block).tolist()
 
     genes = pd.DataFrame({"gene_id": ["a", "b", "c"]})
     assert few(few_people.DRIVER_GENES, genes) == [True, False, False]

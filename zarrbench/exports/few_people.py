@@ -7,6 +7,7 @@ person is.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,10 @@ from zarrbench.storage import exists, open_dataset
 FEW_CARRIERS = f"fewer than {MINIMUM_PEOPLE} people carry the rarer allele"
 FEW_PEOPLE = f"fewer than {MINIMUM_PEOPLE} people decide it"
 FEW_SAMPLES = f"fewer than {MINIMUM_PEOPLE} samples beside those compared take part"
+#: in which rows of a block of a table
+Marks: TypeAlias = Callable[[pd.DataFrame], NDArray[np.bool_]]
+#: the same, given the workspace and the store of the stage, of which it reads what it needs
+Rule: TypeAlias = Callable[[Workspace, xr.Dataset], Marks]
 # Shares are divided and multiplied by the people called: whole numbers but for the last digits
 _DIGITS = 6
 
@@ -37,14 +42,14 @@ class Hidden:
     ----------
     columns : tuple of str
         What is made missing; columns that the table has not are passed over.
-    rows : callable
-        Given the workspace, the store of the stage and a block of the table: in which of its rows.
+    rule : Rule
+        In which rows.
     why : str
         What is true of these rows.
     """
 
     columns: tuple[str, ...]
-    rows: Callable[[Workspace, xr.Dataset, pd.DataFrame], NDArray[np.bool_]]
+    rule: Rule
     why: str = FEW_CARRIERS
 
     def applied(
@@ -54,13 +59,14 @@ class Hidden:
         names = [name for name in self.columns if name in rows.schema.names]
         schema = rows.schema
         counts: list[int] = []
+        marks = self.rule(workspace, found)
         for name in names:
             place = schema.get_field_index(name)
             schema = schema.set(place, self._told(schema.field(place)))
 
         def blocks() -> Iterator[pd.DataFrame]:
             for block in rows.blocks:
-                few = self.rows(workspace, found, block)
+                few = marks(block)
                 counts.append(int(few.sum()))
                 yield block.assign(**{name: _missing(block[name], few) for name in names})
 
@@ -79,12 +85,12 @@ def _missing(column: pd.Series, few: NDArray[np.bool_]) -> pd.Series:
     return column.mask(few)
 
 
-def by_count(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -> NDArray[np.bool_]:
+def by_count(workspace: Workspace, found: xr.Dataset) -> Marks:
     """Mark SNVs by `minor_carriers`, which the drivers stage counted of the gene's people."""
-    return np.asarray(block["minor_carriers"] < MINIMUM_PEOPLE)
+    return lambda block: np.asarray(block["minor_carriers"] < MINIMUM_PEOPLE)
 
 
-def by_frequency(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -> NDArray[np.bool_]:
+def by_frequency(workspace: Workspace, found: xr.Dataset) -> Marks:
     """Mark variants by their frequencies among the people called, and where nobody is called.
 
     With f of the alleles and c of the people, 2 f - c of the people have two copies, since they
@@ -93,36 +99,38 @@ def by_frequency(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -
     those without it may be among them: they are taken off. Dosages that were imputed count as
     carriers where they may have a part of a copy.
     """
-    called, share = block["n_called"], block["carrier_frequency"]
-    twice = 2 * block["effect_allele_frequency"]
-    commonest = np.maximum(np.maximum(1 - share, 2 * share - twice), twice - share)
-    carriers = called * (1 - commonest)
-    if "n" in block:
-        carriers = carriers - (called - block["n"])
-    return ~np.asarray(carriers.round(_DIGITS) >= MINIMUM_PEOPLE)
+
+    def marks(block: pd.DataFrame) -> NDArray[np.bool_]:
+        called, share = block["n_called"], block["carrier_frequency"]
+        twice = 2 * block["effect_allele_frequency"]
+        commonest = np.maximum(np.maximum(1 - share, 2 * share - twice), twice - share)
+        carriers = called * (1 - commonest)
+        if "n" in block:
+            carriers = carriers - (called - block["n"])
+        return ~np.asarray(carriers.round(_DIGITS) >= MINIMUM_PEOPLE)
+
+    return marks
 
 
-def of_drivers(gene: str, position: str) -> Callable[..., NDArray[np.bool_]]:
+def of_drivers(gene: str, position: str) -> Rule:
     """Return what marks the rows of drivers with few carriers, named by these two columns."""
 
-    def rows(workspace: Workspace, found: xr.Dataset, block: pd.DataFrame) -> NDArray[np.bool_]:
-        named = pd.MultiIndex.from_frame(block[[gene, position]])
-        return np.asarray(named.isin(_rare_drivers(workspace)))
+    def rule(workspace: Workspace, found: xr.Dataset) -> Marks:
+        rare = _rare_drivers(workspace)
+        return lambda block: np.asarray(
+            pd.MultiIndex.from_frame(block[[gene, position]]).isin(rare)
+        )
 
-    return rows
+    return rule
 
 
-def genes_with_one(
-    workspace: Workspace, found: xr.Dataset, block: pd.DataFrame
-) -> NDArray[np.bool_]:
+def genes_with_one(workspace: Workspace, found: xr.Dataset) -> Marks:
     """Mark genes with such a driver: with the other drivers known, a share tells of it."""
     rare = _rare_drivers(workspace).get_level_values("gene_id")
-    return np.asarray(block["gene_id"].isin(rare))
+    return lambda block: np.asarray(block["gene_id"].isin(rare))
 
 
-def clusters_with_one(
-    workspace: Workspace, found: xr.Dataset, block: pd.DataFrame
-) -> NDArray[np.bool_]:
+def clusters_with_one(workspace: Workspace, found: xr.Dataset) -> Marks:
     """Mark clusters of motifs with such a driver: a count tells of it as a share does."""
     drivers = pd.MultiIndex.from_arrays(
         [found["driver_gene"].values.astype(object), found["driver_position"].values]
@@ -133,8 +141,12 @@ def clusters_with_one(
         for base, clusters in zip(found["base"].values, found["cluster"].values, strict=True)
         for cluster in clusters[rare]
     }
-    named = zip(block["base"], block["cluster"], strict=True)
-    return np.array([name in members for name in named], dtype=bool)
+
+    def marks(block: pd.DataFrame) -> NDArray[np.bool_]:
+        named = zip(block["base"], block["cluster"], strict=True)
+        return np.array([name in members for name in named], dtype=bool)
+
+    return marks
 
 
 def _rare_drivers(workspace: Workspace) -> pd.MultiIndex:
@@ -146,9 +158,7 @@ def _rare_drivers(workspace: Workspace) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table)
 
 
-def of_few_people(
-    workspace: Workspace, found: xr.Dataset, block: pd.DataFrame
-) -> NDArray[np.bool_]:
+def of_few_people(workspace: Workspace, found: xr.Dataset) -> Marks:
     """Mark genes that fewer people decide (`figures.disclosure.genes_of_many`), or nobody.
 
     Also rows that count their people themselves, as those that PrediXcan was compared on.
@@ -158,18 +168,20 @@ def of_few_people(
     if exists(workspace.statistics):
         known = genes_of_many(open_dataset(workspace.statistics, GENE_STATISTICS))
         many -= set(known["gene"].values[~known.values].tolist())
-    few = ~block["gene_id"].isin(many)
-    if "n_individuals" in block:
-        few |= block["n_individuals"] < MINIMUM_PEOPLE
-    return np.asarray(few)
+
+    def marks(block: pd.DataFrame) -> NDArray[np.bool_]:
+        few = ~block["gene_id"].isin(many)
+        if "n_individuals" in block:
+            few |= block["n_individuals"] < MINIMUM_PEOPLE
+        return np.asarray(few)
+
+    return marks
 
 
-def of_few_samples(
-    workspace: Workspace, found: xr.Dataset, block: pd.DataFrame
-) -> NDArray[np.bool_]:
+def of_few_samples(workspace: Workspace, found: xr.Dataset) -> Marks:
     """Mark every gene if fewer samples are of nobody joined: means of both give back theirs."""
     others = workspace.expression.sizes["sample"] - len(workspace.join.individuals)
-    return np.full(len(block), 0 < others < MINIMUM_PEOPLE)
+    return lambda block: np.full(len(block), 0 < others < MINIMUM_PEOPLE)
 
 
 _FREQUENCIES = ("effect_allele_frequency", "minor_allele_frequency", "carrier_frequency")
